@@ -1,0 +1,342 @@
+"""Magnitude pruning: score every weight, remove the smallest, keep them removed while the rest trains on.
+
+Sources: Han et al. 2015, https://arxiv.org/abs/1506.02626 (prune and retrain); Zhu & Gupta 2017,
+https://arxiv.org/abs/1710.01878 (gradual pruning); Frankle & Carbin 2019, https://arxiv.org/abs/1803.03635 (lottery ticket);
+Mishra et al. 2021, https://arxiv.org/abs/2104.08378 (N:M); Molchanov et al. 2019, https://arxiv.org/abs/1906.10771 (Taylor).
+"""
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from . import metrics
+
+
+def kth_smallest(values: torch.Tensor, k: int) -> torch.Tensor:
+    """The k-th smallest of `values` (n,), counted from 1, as a scalar tensor of the same dtype.
+
+    It partitions in place of sorting: O(n), and on a CPU NumPy's vectorized partition is the fastest at hand.
+    """
+    if values.device.type != "cpu":
+        return values.kthvalue(k).values
+    exact = values if values.dtype in (torch.float32, torch.float64) else values.float()
+    return torch.tensor(np.partition(exact.numpy(), k - 1)[k - 1], dtype=values.dtype)
+
+
+def magnitude_mask(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
+    """Choose which weights to keep: the mask that removes the smallest scores.
+
+    Exactly round(sparsity * n) of the n scores are removed (Python's round). Equal scores are removed in the order of
+    their position, the earliest first, so the count is exact and a second run gives the same mask.
+
+    Arguments: scores, any shape and floating dtype, larger = more important (for magnitude pruning weight.abs());
+    sparsity, the fraction to remove, 0 to 1. Returns a bool tensor of the same shape, True = kept.
+    Raises ValueError for a sparsity outside 0..1, an empty tensor, and scores that are NaN or infinite.
+
+    Example: scores [3, 1, 2, 1] at sparsity 0.25 give [True, False, True, True].
+    Hint: kth_smallest(values, k) finds the largest score to be removed. Then care for the scores that equal it.
+    """
+    if not 0 <= sparsity <= 1:
+        raise ValueError(f"sparsity is the fraction to remove, 0 to 1: got {sparsity}")
+    if scores.numel() == 0:
+        raise ValueError(f"scores must hold at least one value, got shape {tuple(scores.shape)}")
+    if not torch.isfinite(torch.stack(scores.aminmax())).all():
+        raise ValueError("scores must be finite, got NaN or infinity among them")
+    flat = scores.detach().flatten()
+    num_removed = round(sparsity * flat.numel())
+    if num_removed == 0:
+        return torch.ones_like(scores, dtype=torch.bool)
+    threshold = kth_smallest(flat, num_removed)
+    mask = flat > threshold
+    ties = (flat == threshold).nonzero().flatten()
+    num_tied_kept = flat.numel() - num_removed - int(mask.count_nonzero())
+    mask[ties[len(ties) - num_tied_kept :]] = True
+    return mask.view(scores.shape)
+
+
+def global_masks(scores: Mapping[str, torch.Tensor], sparsity: float) -> dict[str, torch.Tensor]:
+    """One ranking over all layers: remove the smallest scores of the whole network, wherever they are.
+
+    Exactly round(sparsity * total) scores are removed; ties go in the order of the dict, then of the position.
+
+    Arguments: scores, {name: tensor of any shape}; sparsity, the fraction of the total to remove, 0 to 1.
+    Returns {name: bool tensor of that shape}, True = kept. Raises ValueError for an empty dict, and as magnitude_mask.
+
+    Example: {"a": [3, 1], "b": [4, 5]} at sparsity 0.5 gives a = [False, False], b = [True, True].
+    Hint: make one long vector, rank it once, and cut the mask into the pieces again.
+    """
+    if not scores:
+        raise ValueError("scores must name at least one tensor, got an empty dict")
+    lengths = [tensor.numel() for tensor in scores.values()]
+    mask = magnitude_mask(torch.cat([tensor.flatten() for tensor in scores.values()]), sparsity)
+    pieces = mask.split(lengths)
+    return {name: piece.view(scores[name].shape) for name, piece in zip(scores, pieces)}
+
+
+def nm_mask(scores: torch.Tensor, n: int, m: int) -> torch.Tensor:
+    """Keep the n largest scores of every m neighbours: the N:M pattern that sparse tensor cores run (2:4).
+
+    Neighbours are consecutive inputs of one output: groups of m along the row of scores.flatten(1) (a 1-D tensor is one
+    row). Among equal scores the earliest is removed first.
+
+    Arguments: scores (outputs, inputs, ...), larger = more important; 0 <= n <= m. Returns a bool tensor of that shape.
+    Raises ValueError when n and m do not fit each other, or m does not divide the row.
+
+    Example: scores [[1, 4, 3, 2]] with 2:4 give [[False, True, True, False]].
+    """
+    if not 0 <= n <= m or m == 0:
+        raise ValueError(f"n:m needs 0 <= n <= m and m > 0, got {n}:{m}")
+    if scores.numel() == 0 or scores[:1].numel() % m and scores.ndim > 1 or scores.ndim == 1 and len(scores) % m:
+        raise ValueError(f"rows of scores of shape {tuple(scores.shape)} do not divide into groups of {m}")
+    groups = scores.detach().reshape(-1, m)
+    order = groups.argsort(dim=1, stable=True)  # (groups, m), smallest first
+    mask = torch.ones_like(groups, dtype=torch.bool)
+    mask.scatter_(1, order[:, : m - n], False)
+    return mask.view(scores.shape)
+
+
+@torch.no_grad()
+def apply_masks(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
+    """Set the removed weights of `model` to exactly zero, in place.
+
+    Arguments: masks, {parameter name as in model.named_parameters(): bool tensor of its shape, True = kept}.
+    The parameters stay the same objects (an optimizer holds them), and no gradient is recorded.
+    Raises KeyError for a name that the model does not have.
+
+    Hint: model.get_parameter(name).
+    """
+    for name, mask in masks.items():
+        parameters = dict(model.named_parameters())
+        if name not in parameters:
+            raise KeyError(f"the model has no parameter {name!r}: were the masks made for another model?")
+        parameters[name].masked_fill_(~mask, 0)
+
+
+class Masks(dict):
+    """{parameter name: bool tensor, True = kept}: what `prune` returns.
+
+    Keep the weights at zero while the model trains on, with any optimizer and any loop:
+
+        with masks.hold(model):
+            train(model)
+    """
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction removed of all masked weights."""
+        total = sum(mask.numel() for mask in self.values())
+        return 1 - sum(int(mask.count_nonzero()) for mask in self.values()) / total
+
+    @contextmanager
+    def hold(self, model: nn.Module):
+        """Inside the `with` block, removed weights of `model` are set back to zero after every step of any optimizer.
+
+        Zeroing the gradient would not do: momentum and weight decay move a weight whose gradient is zero.
+        """
+        apply_masks(model, self)
+        handle = register_optimizer_step_post_hook(lambda *_: apply_masks(model, self))
+        try:
+            yield self
+        finally:
+            handle.remove()
+
+
+def taylor_scores(weight: nn.Parameter) -> torch.Tensor:
+    """|weight x gradient|: to first order, how much the loss changes when the weight goes to zero.
+
+    Uses weight.grad as loss.backward() left it; averaged over many batches it is steadier. Before any training the same
+    score is SNIP's (Lee et al. 2019, https://arxiv.org/abs/1810.02340). Raises ValueError where there is no gradient.
+
+    Example: weight [2, -3] with gradient [0.5, 0] scores [1, 0].
+    """
+    if weight.grad is None:
+        raise ValueError("the weight has no gradient: call loss.backward() on a batch of training data first")
+    return (weight.detach() * weight.grad).abs()
+
+
+CRITERIA = {
+    "magnitude": lambda weight: weight.detach().abs(),
+    "taylor": lambda weight: taylor_scores(weight),
+    "random": lambda weight: torch.rand_like(weight, dtype=torch.float32) * (weight.detach() != 0),  # zeros stay removed
+}
+
+
+def prune(
+    model: nn.Module,
+    sparsity: float,
+    scope: str = "global",
+    criterion: str | Callable[[nn.Parameter], torch.Tensor] = "magnitude",
+    ignore: Iterable[str] = (),
+) -> Masks:
+    """Prune `model` in place: score its weights, choose masks, set the removed weights to zero. Returns the masks.
+
+    Arguments: sparsity, the fraction to remove, 0 to 1; scope, "global" (one ranking over all layers) or "layer" (the
+    same fraction of each); criterion, "magnitude", "taylor", "random" or a function from a weight to scores of its
+    shape; ignore, names of modules or parameters to leave alone. What is pruned are the weights of prunable(model, ignore).
+    Raises ValueError for unknown names, a model without prunable weights, and weights that are NaN or infinite.
+    """
+    if scope not in ("global", "layer"):
+        raise ValueError(f'scope must be "global" or "layer", got {scope!r}')
+    scores = weight_scores(model, criterion, ignore)
+    if scope == "global":
+        masks = global_masks(scores, sparsity)
+    else:
+        masks = {name: magnitude_mask(values, sparsity) for name, values in scores.items()}
+    apply_masks(model, masks)
+    return Masks(masks)
+
+
+def weight_scores(
+    model: nn.Module,
+    criterion: str | Callable[[nn.Parameter], torch.Tensor] = "magnitude",
+    ignore: Iterable[str] = (),
+) -> dict[str, torch.Tensor]:
+    """{parameter name: scores of its shape} for every prunable weight, by a criterion as in `prune`."""
+    if not callable(criterion) and criterion not in CRITERIA:
+        raise ValueError(f"criterion must be one of {', '.join(CRITERIA)} or a function, got {criterion!r}")
+    score = criterion if callable(criterion) else CRITERIA[criterion]
+    scores = {}
+    for name, weight in prunable(model, ignore).items():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"{name} holds NaN or infinite weights: the model cannot be pruned, train it anew")
+        scores[name] = score(weight)
+    return scores
+
+
+def prunable(model: nn.Module, ignore: Iterable[str] = ()) -> dict[str, nn.Parameter]:
+    """{name: weight} of the Linear and convolution weights of `model` that are not ignored.
+
+    `ignore` names modules (all that is inside too) or parameters. Raises ValueError for a name that the model does not
+    have, and when nothing is left to prune.
+    """
+    ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+    known = [name for name, _ in (*model.named_modules(), *model.named_parameters()) if name]
+    for name in ignore:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"ignore names {name!r}, which {type(model).__name__} does not have{hint}")
+    kept = {
+        name: weight
+        for name, weight in metrics.weights(model).items()
+        if not any(name == entry or name.startswith(f"{entry}.") for entry in ignore)
+    }
+    if not kept:
+        outside = f" outside {', '.join(ignore)}" if ignore else ""
+        raise ValueError(f"{type(model).__name__} has no Linear or convolution weights to prune{outside}")
+    return kept
+
+
+def polynomial(start: float, end: float, progress: float, power: float = 3) -> float:
+    """The sparsity at `progress` (0 to 1) on the way from `start` to `end`: fast first, slower and slower after.
+
+    s(p) = end - (end - start) (1 - p)^power. power 3 is Zhu & Gupta's cubic, power 1 a straight line.
+
+    Example: from 0 to 0.9, cubic, at progress 0.5: 0.7875.
+    """
+    return end - (end - start) * (1 - progress) ** power
+
+
+def exponential(start: float, end: float, progress: float) -> float:
+    """The sparsity at `progress` (0 to 1) when every step keeps the same fraction of what is left.
+
+    The density (1 - sparsity) falls from 1 - start to 1 - end like money in a bank with a negative interest.
+    Raises ValueError for end = 1 (no constant fraction gets to nothing) and for start >= end.
+
+    Example: from 0 to 0.75 at progress 0.5: 0.5, since halving twice leaves a quarter.
+    """
+    if not start < end < 1:
+        raise ValueError(f"exponential needs start < end < 1, got start {start} and end {end}")
+    return 1 - (1 - start) * ((1 - end) / (1 - start)) ** progress
+
+
+def multistep(start: float, end: float, progress: float, jumps: int = 3) -> float:
+    """The sparsity at `progress` (0 to 1) in `jumps` equal jumps, the last one at progress 1."""
+    return start + (end - start) * int(progress * jumps + 1e-9) / jumps
+
+
+SCHEDULES = {
+    "linear": lambda start, end, progress: polynomial(start, end, progress, power=1),
+    "cubic": lambda start, end, progress: polynomial(start, end, progress, power=3),
+    "polynomial": lambda start, end, progress, power=3: polynomial(start, end, progress, power),
+    "exponential": lambda start, end, progress: exponential(start, end, progress),
+    "fraction": lambda start, end, progress: exponential(start, end, progress),
+    "multistep": lambda start, end, progress, jumps=3: multistep(start, end, progress, jumps),
+}
+
+
+def schedule(kind: str, start: float, end: float, steps: int, **options) -> Callable[[int], float]:
+    """A pruning schedule: a function from the step k = 0..steps to the sparsity after it, `start` at 0, `end` at `steps`.
+
+    Kinds: "linear", "cubic", "polynomial" (power=3), "exponential" (also called "fraction": a constant fraction of what
+    is left), "multistep" (jumps=3). Raises ValueError for anything else, and the function for a step outside 0..steps.
+    """
+    if kind not in SCHEDULES:
+        raise ValueError(f"no schedule is called {kind!r}: expected one of {', '.join(SCHEDULES)}")
+    if not 0 <= start <= end <= 1:
+        raise ValueError(f"a schedule needs 0 <= start <= end <= 1, got start {start} and end {end}")
+    if steps < 1:
+        raise ValueError(f"a schedule needs at least one step, got {steps}")
+    if kind in ("exponential", "fraction"):
+        exponential(start, end, 0)  # its own errors, before anything is trained
+
+    def sparsity(step: int) -> float:
+        if not 0 <= step <= steps:
+            raise ValueError(f"step {step} is outside the schedule's 0 to {steps}")
+        return SCHEDULES[kind](start, end, step / steps, **options)
+
+    return sparsity
+
+
+def iterative_prune(
+    model: nn.Module,
+    sparsity: float,
+    steps: int,
+    train: Callable[[nn.Module], object],
+    kind: str = "cubic",
+    scope: str = "global",
+    criterion: str | Callable[[nn.Parameter], torch.Tensor] = "magnitude",
+    ignore: Iterable[str] = (),
+) -> Masks:
+    """Prune `model` in place a little, let it recover, prune more: `steps` times up to `sparsity`. Returns the last masks.
+
+    Arguments: train, a function that trains the model it is given for a while (any loop, any optimizer); kind, the
+    schedule from 0 to `sparsity`; the others as in `prune`. After each of the steps the model is trained once with its
+    masks held, after the last one too.
+    """
+    level = schedule(kind, 0, sparsity, steps)
+    for step in range(1, steps + 1):
+        masks = prune(model, level(step), scope, criterion, ignore)
+        with masks.hold(model):
+            train(model)
+    return masks
+
+
+def lottery_ticket(
+    model: nn.Module,
+    init: Mapping[str, torch.Tensor],
+    sparsity: float,
+    rounds: int,
+    train: Callable[[nn.Module], object],
+    ignore: Iterable[str] = (),
+) -> Masks:
+    """Find a winning ticket in `model`, in place: train, prune, rewind what is left to `init`, `rounds` times.
+
+    Each round trains the model, removes the same fraction of the weights that are left, and puts the others back to
+    their values in `init` (a copy of model.state_dict() from the start or early in training). Afterwards the model is
+    the ticket: untrained, masked, ready to be trained inside `with masks.hold(model)`. Returns the masks.
+    """
+    level = schedule("fraction", 0, sparsity, rounds)
+    masks = Masks()
+    for step in range(1, rounds + 1):
+        with masks.hold(model):
+            train(model)
+        masks = prune(model, level(step), ignore=ignore)
+        model.load_state_dict(init)
+        apply_masks(model, masks)
+    return masks
