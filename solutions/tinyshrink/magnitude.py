@@ -108,10 +108,10 @@ def apply_masks(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
     The parameters stay the same objects (an optimizer holds them), and no gradient is recorded.
     Raises KeyError for a name that the model does not have.
 
-    Hint: model.get_parameter(name).
+    Hint: model.named_parameters() gives the names and the parameters; masked_fill_ writes in place.
     """
+    parameters = dict(model.named_parameters())
     for name, mask in masks.items():
-        parameters = dict(model.named_parameters())
         if name not in parameters:
             raise KeyError(f"the model has no parameter {name!r}: were the masks made for another model?")
         parameters[name].masked_fill_(~mask, 0)

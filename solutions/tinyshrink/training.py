@@ -88,7 +88,8 @@ def train(
         _resume(run, checkpoint)
     device = next(model.parameters()).device
     steps = math.ceil(len(data.train.y) / batch_size)
-    bar = tqdm(total=epochs * steps, initial=run.epoch * steps, disable=not progress, leave=False, unit="step")
+    quiet = {} if progress else {"disable": True}  # left out so that $TQDM_DISABLE counts too
+    bar = tqdm(total=epochs * steps, initial=run.epoch * steps, leave=False, unit="step", **quiet)
     with bar, torch.random.fork_rng():
         while run.epoch < epochs:
             started = time.perf_counter()

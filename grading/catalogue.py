@@ -1,0 +1,132 @@
+"""Check the checks: every wrong solution of the catalogue must fail, every right one must get full marks.
+
+    python grading/catalogue.py [MODULE ...]        such as magnitude; all by default; exit 1 where a check errs
+
+solutions_catalogue/<module>/<function>.py holds whole functions called wrong_... and right_.... The docstring of a wrong one
+starts with "Fails test_...: ", the check that must reject it. Each takes the place of <module>.<function> of the package,
+as a student's would, and the checks that a lesson has for that exercise are run on it.
+"""
+
+import argparse
+import ast
+import importlib
+import importlib.util
+import inspect
+import sys
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import build
+import jupytext
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+CATALOGUE = Path(__file__).resolve().parent / "solutions_catalogue"
+
+
+@dataclass
+class Verdict:
+    """One solution under all the checks of its exercise; `failed` maps the name of a check to what it said."""
+
+    exercise: str
+    name: str
+    must_fail: str | None
+    failed: dict[str, str]
+
+    @property
+    def ok(self):
+        return self.must_fail in self.failed if self.must_fail else not self.failed
+
+
+@cache
+def checks():
+    """{"module.function": [test functions]} of every exercise of every lesson, visible and hidden ones."""
+    found = {}
+    for lesson in build.lessons():
+        for cell in jupytext.read(lesson, fmt="md:myst").cells:
+            plugged = cell.metadata.get("plug")
+            if cell.cell_type != "code" or not plugged:
+                continue
+            module = plugged.rsplit(".", 1)[0].replace(".", "_")
+            for statement in ast.parse(cell.source).body:
+                hidden = isinstance(statement.value.func, ast.Attribute)
+                name = statement.value.func.attr if hidden else statement.value.func.id
+                tests = _load(build.ROOT / "tests" / ("hidden" if hidden else "") / f"test_{module}.py")
+                found.setdefault(plugged, []).append(getattr(tests, name))
+    return found
+
+
+@cache
+def _load(path):
+    """The module of a Python file, under a name of its own (tests/ and tests/hidden/ have files of the same name)."""
+    spec = importlib.util.spec_from_file_location("_".join(path.relative_to(build.ROOT).with_suffix("").parts), path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def exercises(modules=()):
+    """The catalogue's exercises as ("module.function", path), those of `modules` only where some are given."""
+    found = []
+    for path in sorted(CATALOGUE.glob("*/*.py")):
+        if not modules or path.parent.name in modules:
+            found.append((f"{path.parent.name.replace('_', '.')}.{path.stem}", path))
+    return found
+
+
+def solutions(path):
+    """{name: (function, the check that must fail or None)} of a catalogue file."""
+    found = {}
+    for name, function in vars(_load(path)).items():
+        if not name.startswith(("wrong_", "right_")):
+            continue
+        first_line = (inspect.getdoc(function) or "").split("\n")[0]
+        must_fail = first_line.removeprefix("Fails ").split(":")[0] if first_line.startswith("Fails test_") else None
+        if name.startswith("wrong_") != bool(must_fail):
+            raise ValueError(f'{path.name}: {name} needs a docstring that starts with "Fails test_...: " if it is wrong')
+        found[name] = (function, must_fail)
+    return found
+
+
+def judge(exercise, name, function, must_fail):
+    """Run all checks of an exercise with `function` plugged in."""
+    module_name, function_name = exercise.rsplit(".", 1)
+    module = importlib.import_module(f"tinyshrink.{module_name}")
+    reference = getattr(module, function_name)
+    failed = {}
+    setattr(module, function_name, function)
+    try:
+        for test in checks()[exercise]:
+            try:
+                test()
+            except Exception as error:  # whatever a wrong solution raises, its check has failed
+                failed[test.__name__] = f"{type(error).__name__}: {error}"
+    finally:
+        setattr(module, function_name, reference)
+    return Verdict(exercise, name, must_fail, failed)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("modules", nargs="*")
+    chosen = exercises(parser.parse_args().modules)
+    console = Console()
+    table = Table("exercise", "wrong, rejected", "right, accepted", title="The catalogue of solutions")
+    errors = []
+    for exercise, path in track(chosen, description="checking the checks", console=console, transient=True):
+        verdicts = [judge(exercise, name, *solution) for name, solution in solutions(path).items()]
+        wrong = [verdict for verdict in verdicts if verdict.must_fail]
+        right = [verdict for verdict in verdicts if not verdict.must_fail]
+        errors += [verdict for verdict in verdicts if not verdict.ok]
+        table.add_row(exercise, *(f"{sum(v.ok for v in group)} of {len(group)}" for group in (wrong, right)))
+    console.print(table)
+    for verdict in errors:
+        expected = f"must fail {verdict.must_fail}" if verdict.must_fail else "must pass"
+        console.print(f"{verdict.exercise}: {verdict.name} {expected}, failed {verdict.failed or 'nothing'}", markup=False)
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
