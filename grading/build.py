@@ -146,7 +146,9 @@ def source_notebook(lesson):
         metadata = {}
         try:
             if cell.cell_type == "markdown":
-                notice = f"<!-- Generated from solutions/lessons/{lesson.name} by grading/build.py: edit the lesson. -->\n"
+                notice = (
+                    f"<!-- Generated from solutions/lessons/{lesson.name} by grading/build.py: edit the lesson. -->\n"
+                )
                 source = cell.source if notebook.cells else notice + cell.source
                 notebook.cells.append(nbformat.v4.new_markdown_cell(source, id=cell_id))
                 continue
@@ -207,23 +209,34 @@ def execute(notebook):
     NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False).execute()
 
 
-def release(sources):
-    """{lesson name: student notebook as text}: what `nbgrader generate_assignment` itself makes of the source notebooks."""
+def nbgrader_api(folder):
+    """nbgrader's own API on a course in `folder`, with the configuration of this course."""
     from nbgrader.apps import NbGraderAPI
     from traitlets.config.loader import PyFileConfigLoader
 
-    config = PyFileConfigLoader("nbgrader_config.py", str(ROOT / "grading")).load_config()
     # nbgrader calls alembic by name, which is beside this Python even where its environment is not activated.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    config = PyFileConfigLoader("nbgrader_config.py", str(ROOT / "grading")).load_config()
+    config.CourseDirectory.root = str(folder)
+    return NbGraderAPI(config=config)
+
+
+def release(sources, folder=None):
+    """{lesson name: student notebook as text}: what `nbgrader generate_assignment` itself makes of the source notebooks.
+
+    The nbgrader course with its gradebook stays in `folder`, or goes where none is given.
+    """
+    if folder is None:
+        with tempfile.TemporaryDirectory() as scratch:
+            return release(sources, scratch)
     made = {}
-    with tempfile.TemporaryDirectory() as folder:
-        config.CourseDirectory.root = folder
-        for name, notebook in sources.items():
-            write(Path(folder) / "source" / name / f"{name}.ipynb", nbformat.writes(notebook) + "\n")
-            result = NbGraderAPI(config=config).generate_assignment(name)
-            if not result["success"]:
-                raise LessonError(f"nbgrader refused {name}:\n{result['log']}")
-            made[name] = (Path(folder) / "release" / name / f"{name}.ipynb").read_text(encoding="utf-8")
+    api = nbgrader_api(folder)
+    for name, notebook in sources.items():
+        write(Path(folder) / "source" / name / f"{name}.ipynb", nbformat.writes(notebook) + "\n")
+        result = api.generate_assignment(name)
+        if not result["success"]:
+            raise LessonError(f"nbgrader refused {name}:\n{result['log']}")
+        made[name] = (Path(folder) / "release" / name / f"{name}.ipynb").read_text(encoding="utf-8")
     return made
 
 

@@ -162,7 +162,9 @@ def taylor_scores(weight: nn.Parameter) -> torch.Tensor:
 CRITERIA = {
     "magnitude": lambda weight: weight.detach().abs(),
     "taylor": lambda weight: taylor_scores(weight),
-    "random": lambda weight: torch.rand_like(weight, dtype=torch.float32) * (weight.detach() != 0),  # zeros stay removed
+    "random": lambda weight: (
+        torch.rand_like(weight, dtype=torch.float32) * (weight.detach() != 0)
+    ),  # zeros stay removed
 }
 
 

@@ -115,7 +115,9 @@ def mask_picture(mask: torch.Tensor, target: torch.Tensor | None = None, *, titl
             handles += [Patch(facecolor=color, label=label) for color, label in present]
         for ax in axes:
             ax.set_ylabel("output" if len(shape) == 2 else "filter")
-        axes[-1].set_xlabel("input" if len(shape) == 2 else f"input channel x kernel ({' x '.join(map(str, shape[1:]))})")
+        axes[-1].set_xlabel(
+            "input" if len(shape) == 2 else f"input channel x kernel ({' x '.join(map(str, shape[1:]))})"
+        )
         if handles:
             figure.legend(handles=handles, loc="outside lower center", ncols=2 if width < 8 else 4)
     return figure
@@ -162,10 +164,13 @@ def accuracy_against_sparsity(
             rows.setdefault(label, []).append((sparsity, np.mean(seeds), min(seeds), max(seeds)))
     if budget is not None and (dense is None or not 0 < budget < 1):
         raise ValueError(f"budget must be a fraction above 0, and needs `dense`; got budget {budget}, dense {dense}")
-    everything = np.concatenate(list(rows.values()))
-    sparsest, lowest, highest = everything[:, 0].max(), everything[:, 2].min(), max(everything[:, 3].max(), dense or 0)
+    everything = np.concatenate(list(rows.values()))  # (points, 4): sparsity, mean, lowest, highest
+    lowest, highest = everything[:, 2].min(), max(everything[:, 3].max(), dense or 0)
     floor = lowest if budget is None else max(lowest, dense - 10 * budget)
     margin = 0.04 * (highest - floor) or 0.01
+    ticks = np.array(SPARSITY_TICKS)
+    first, last = ticks[ticks <= everything[:, 0].min()][-1], [*ticks[ticks >= everything[:, 0].max()], 1 - 1e-6][0]
+    ticks = ticks[(ticks >= first) & (ticks <= last)]
     with _figure(title) as (figure, ax):
         # distance along the axis is the logarithm of what remains: 0, 90, 99 and 99.9 % are equally far apart
         ax.set_xscale("function", functions=(lambda s: -np.log10(np.maximum(1 - s, 1e-9)), lambda t: 1 - 10.0**-t))
@@ -178,16 +183,132 @@ def accuracy_against_sparsity(
             x, mean, low, high = np.array(row).T
             (line,) = ax.plot(x, mean, label=label)
             if (low < high).any():
-                ax.errorbar(x, mean, (mean - low, high - mean), fmt="none", ecolor=line.get_color(), capsize=3)
+                ax.errorbar(x, mean, np.abs((mean - low, high - mean)), fmt="none", ecolor=line.get_color(), capsize=3)
             for place, value in zip(x, mean):
                 if value < floor - margin:
                     note = {"xytext": (0, 3 + 10 * index), "textcoords": "offset points", "color": line.get_color()}
                     ax.annotate(f"↓{value:.0%}", (place, floor - margin), ha="center", fontsize=7, **note)
-        ticks = [tick for tick in SPARSITY_TICKS if tick <= sparsest] + [sparsest]
-        ax.set_xticks(ticks[:-1], [f"{100 * tick:.4g}" for tick in ticks[:-1]])
-        ax.set(xlim=(0, sparsest), ylim=(floor - margin, highest + margin))
+        ax.set_xticks(ticks, [f"{100 * tick:.4g}" for tick in ticks])
+        ax.set(xlim=(1 - 1.05 * (1 - first), 1 - (1 - last) / 1.05), ylim=(floor - margin, highest + margin))
         ax.set(xlabel=f"{REMOVED}, log scale of what remains", ylabel="accuracy (%)")
         if (everything[:, 2] < everything[:, 3]).any():
             ax.plot([], [], " ", label="whiskers: lowest to highest seed")
         _finish(figure, ax)
     return figure
+
+
+def schedules(callables: Mapping[str, Callable[[int], float]], steps: int, *, title: str | None = None) -> Figure:
+    """Sparsity against step 0..steps of the pruning schedules {label: callable(step) -> fraction}."""
+    if steps < 1:
+        raise ValueError(f"steps must be 1 or more, got {steps}")
+    with _figure(title) as (figure, ax):
+        for label, schedule in _some(callables, "callables").items():
+            values = [_fraction(schedule(step), f"{label!r} at step {step}") for step in range(steps + 1)]
+            ax.plot(range(steps + 1), values, label=label, markevery=math.ceil(steps / 20))
+        ax.set(xlabel="step", ylabel=REMOVED)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _finish(figure, ax)
+    return figure
+
+
+def training_history(histories: Mapping[str, list[dict]], *, title: str | None = None) -> Figure:
+    """Validation accuracy after each epoch of {label: history}, the histories of training.train."""
+    with _figure(title) as (figure, ax):
+        for label, history in _some(histories, "histories").items():
+            values = [_fraction(row["accuracy"], f"{label!r}, epoch {row['epoch']}") for row in _some(history, label)]
+            epochs = [row["epoch"] + 1 for row in history]
+            ax.plot(epochs, values, label=label, markevery=math.ceil(len(epochs) / 20))
+        ax.set(xlabel="epochs trained", ylabel="validation accuracy (%)")
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+        _finish(figure, ax)
+    return figure
+
+
+def save(figure: Figure, path: str | os.PathLike) -> None:
+    """Write a PNG, whole or not at all, and close the figure. Raises ValueError for a path that is not a .png."""
+    path = Path(path)
+    if path.suffix != ".png":
+        raise ValueError(f"a figure is saved as PNG: expected a path that ends in .png, got {str(path)!r}")
+    png, part = _png(figure), Path(f"{path}.part")
+    try:
+        part.write_bytes(png)
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    plt.close(figure)
+
+
+class _Picture(Figure):
+    """A figure that a notebook shows by itself, whatever pyplot's backend is."""
+
+    def _repr_png_(self):
+        return _png(self)
+
+
+def _png(figure):
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi="figure", facecolor="auto")
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def _figure(title, size=(6.4, 3.8), panels=(1, 1)):
+    """A new figure and its axes, under STYLE alone while the body draws."""
+    with matplotlib.style.context(["default", STYLE]):
+        figure = _Picture(size, layout="constrained")
+        if title is not None:
+            figure.suptitle(title)
+        yield figure, figure.subplots(*panels)
+        figure.draw_without_rendering()  # ticks are made by the first drawing: let that be under STYLE
+
+
+def _finish(figure, ax):
+    """A percent axis for fractions, and a legend that covers no data."""
+    ax.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+    figure.legend(loc="outside upper center", ncols=3)
+
+
+def _cells(ax, picture, shape, block, **look):
+    """Draw a picture whose cells stand for blocks of a matrix of `shape`, with the matrix's own indices as ticks."""
+    (height, width), (rows, columns) = picture.shape, shape
+    extent = (-0.5, width * block[1] - 0.5, height * block[0] - 0.5, -0.5)
+    aspect = "equal" if 1 / 4 < rows / columns < 4 else "auto"
+    drawn = ax.imshow(picture.numpy(), extent=extent, aspect=aspect, interpolation="nearest", **look)
+    ax.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
+    ax.grid(False)
+    ax.spines[:].set_visible(True)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(MaxNLocator(6, integer=True))
+    return drawn
+
+
+def _mask(mask, name):
+    """A mask as a bool matrix on the CPU."""
+    if mask.ndim not in (2, 4) or 0 in mask.shape:
+        raise ValueError(f"{name} must be (rows, columns) or (out, in, kh, kw), got shape {tuple(mask.shape)}")
+    mask = torch.as_tensor(mask).detach().cpu().flatten(1)
+    if not ((mask == 0) | (mask == 1)).all():
+        raise ValueError(f"{name} must hold 0 and 1 only (or False and True): for a weight give `weight != 0`")
+    return mask.bool()
+
+
+def _values(weights, name):
+    """All weights of a tensor, or of the tensors of a dict, as a flat array."""
+    tensors = weights.values() if isinstance(weights, Mapping) else [weights]
+    flat = [torch.as_tensor(tensor).detach().float().cpu().numpy().ravel() for tensor in tensors]
+    values = np.concatenate(flat) if flat else np.empty(0)
+    if not values.size or not np.isfinite(values).all():
+        raise ValueError(f"{name} must hold at least one weight, and finite ones only, got {values.size} weights")
+    return values
+
+
+def _some(collection, name):
+    if not collection:
+        raise ValueError(f"{name!r} is empty: there is nothing to draw")
+    return collection
+
+
+def _fraction(value, name):
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a fraction 0..1, got {value}")
+    return float(value)
