@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import build
 import jupytext
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+
+import build
 
 CATALOGUE = Path(__file__).resolve().parent / "solutions_catalogue"
 

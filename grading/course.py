@@ -13,12 +13,13 @@ import sys
 import time
 import warnings
 
-import build
 import submissions
 import torch
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
+
+import build
 
 REPORT = build.ROOT / "report"
 ASSIGNMENT = "02_magnitude"

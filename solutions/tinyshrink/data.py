@@ -114,7 +114,7 @@ def _arrays(name):
     if not path.exists():
         _fetch(name, path)
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return tuple(arrays[key] for key in ("x_train", "y_train", "x_test", "y_test"))
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
         raise OSError(f"{path} is damaged ({error}): delete it and load {name!r} again") from error

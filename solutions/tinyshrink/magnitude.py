@@ -91,7 +91,7 @@ def nm_mask(scores: torch.Tensor, n: int, m: int) -> torch.Tensor:
     """
     if not 0 <= n <= m or m == 0:
         raise ValueError(f"n:m needs 0 <= n <= m and m > 0, got {n}:{m}")
-    if scores.numel() == 0 or scores[:1].numel() % m and scores.ndim > 1 or scores.ndim == 1 and len(scores) % m:
+    if scores.numel() == 0 or (scores[:1].numel() % m and scores.ndim > 1) or (scores.ndim == 1 and len(scores) % m):
         raise ValueError(f"rows of scores of shape {tuple(scores.shape)} do not divide into groups of {m}")
     groups = scores.detach().reshape(-1, m)
     order = groups.argsort(dim=1, stable=True)  # (groups, m), smallest first

@@ -1,4 +1,4 @@
-"""What a network costs, measured: zeros, parameters, bytes, multiply-accumulates, milliseconds, and how much is redundant.
+"""What a network costs, measured: zeros, parameters, bytes, multiply-accumulates, milliseconds, redundancy.
 
 Networks can be compressed because they are redundant: a few of their weights predict the rest (Denil et al. 2013,
 https://arxiv.org/abs/1306.0543). Each measure here answers another question, and none stands in for another: half the
@@ -9,7 +9,6 @@ import io
 import math
 import time
 from collections import Counter
-from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from html import escape
 from typing import NamedTuple
@@ -23,8 +22,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.MultiheadAttention)
 WEIGHT_NAMES = ("weight", "in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
-CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-PLAIN_FORWARDS = {kind.forward for kind in (nn.Linear, *CONVOLUTIONS)}
+PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+PLAIN_FORWARDS = {layer.forward for layer in PLAIN}
 
 
 def weights(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -118,7 +117,7 @@ def layer_macs(layer: nn.Module, input_shape: tuple[int, ...], output_shape: tup
     Arguments: layer, nn.Linear or a convolution of 1 to 3 dimensions, transposed or not, with any groups, stride and
     dilation; the shapes of its input and output for one example, so without the batch: (channels, ...) for a
     convolution, (..., features) for Linear, which does the same work again at each position of the leading dimensions.
-    Returns an int. Raises TypeError for another layer, ValueError for shapes of a convolution that are not (channels, ...).
+    Returns an int. Raises TypeError for another layer, ValueError for shapes of a convolution with the batch in them.
 
     Example: nn.Conv2d(4, 6, 3) from (4, 10, 10) to (6, 8, 8): each of the 6 * 8 * 8 outputs is a sum of 4 * 3 * 3
     products, 13824 MACs. nn.Linear(5, 2) from (7, 5) to (7, 2): 70.
@@ -167,40 +166,39 @@ def torch_threads(threads: int | None):
         torch.set_num_threads(before)
 
 
-def seconds(f: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """The seconds that one call of f() takes by `clock`, until a GPU, where one is in use, is done with it too."""
-    _wait_for_gpu()
+def wait_for_gpu() -> None:
+    """Wait until the GPU has done what it was given; does not wake one that is not in use."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+    elif torch.backends.mps.is_available():
+        torch.mps.synchronize()
+
+
+def seconds(f, clock=time.perf_counter) -> float:
+    """The seconds that one call of f() takes by `clock`, until a GPU that is in use has done its part too."""
+    wait_for_gpu()
     started = clock()
     f()
-    _wait_for_gpu()
+    wait_for_gpu()
     return clock() - started
 
 
-def latency(
-    f: Callable[[], object],
-    *,
-    warmup: int = 3,
-    repeats: int = 20,
-    threads: int | None = None,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Latency:
+def latency(f, *, warmup: int = 3, repeats: int = 20, threads: int | None = None, clock=time.perf_counter) -> Latency:
     """Measure how long one call of f() takes: its median over `repeats` calls, in milliseconds, after `warmup` calls.
 
     The first calls are slower (memory is allocated, caches are cold), so they are run and not measured. A mean would be
     pulled up by the calls that the operating system interrupted; the median is not.
 
-    Arguments: f, called without arguments; threads, PyTorch's number of CPU threads while measuring, put back afterwards
-    also when f fails (None leaves it alone); clock, the function that tells the time in seconds.
-    Returns Latency(median, low, high) in ms, low and high the 25 % and 75 % quantiles, linear between calls as in NumPy.
-    Raises ValueError for repeats < 1, warmup < 0, threads < 1.
+    Arguments: f, called without arguments; threads, PyTorch's number of CPU threads while measuring, put back after it
+    even if f fails (None leaves it alone); clock, the function that tells the time in seconds.
+    Returns Latency(median, low, high) in ms; low and high are the 25 % and 75 % quantiles, linear between two calls.
+    Raises ValueError for repeats < 1 and warmup < 0.
 
     Example: calls of 1, 2, 3 and 10 ms give Latency(median=2.5, low=1.75, high=4.75).
     Hint: seconds(f, clock) times one call; `with torch_threads(threads):` sets the threads; torch.quantile.
     """
     if repeats < 1 or warmup < 0:
         raise ValueError(f"expected repeats >= 1 and warmup >= 0, got {repeats} and {warmup}")
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads must be 1 or more, or None to leave them alone: got {threads}")
     with torch_threads(threads):
         for _ in range(warmup):
             f()
@@ -209,30 +207,20 @@ def latency(
     return Latency(*torch.tensor(times, dtype=torch.float64).quantile(levels).tolist())
 
 
-def paired_speedup(
-    slow: Callable[[], object],
-    fast: Callable[[], object],
-    *,
-    warmup: int = 3,
-    repeats: int = 20,
-    threads: int | None = None,
-    clock: Callable[[], float] = time.perf_counter,
-) -> float:
+def paired_speedup(slow, fast, *, warmup: int = 3, repeats: int = 20, threads=None, clock=time.perf_counter) -> float:
     """How many times faster fast() is than slow(): the median of the ratios slow / fast of calls made in turn.
 
     A computer is fast one minute and slow the next (heat, other programs). Two calls right after each other meet the
     same conditions, so their ratio is steadier than the ratio of two latencies measured one after the other.
 
     Arguments: as in latency; both functions are warmed up, and both run with the same threads.
-    Returns a float: 2.0 is twice as fast, below 1 is slower. Raises ValueError as latency does.
+    Returns a float: 2.0 is twice as fast, below 1 is slower. Raises ValueError for repeats < 1 and warmup < 0.
 
     Example: slow takes 4, 6, 20 ms and fast, in turn with it, 2, 2, 4 ms: the ratios 2, 3, 5 have the median 3.
     Hint: one call of slow, one call of fast, one ratio; `repeats` times.
     """
     if repeats < 1 or warmup < 0:
         raise ValueError(f"expected repeats >= 1 and warmup >= 0, got {repeats} and {warmup}")
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads must be 1 or more, or None to leave them alone: got {threads}")
     with torch_threads(threads):
         for _ in range(warmup):
             slow()
@@ -253,7 +241,8 @@ def energy_curve(weight: torch.Tensor) -> torch.Tensor:
     infinity, and a weight without values (lazy, meta).
 
     Example: [[2, 0], [0, 1]] has singular values 2 and 1: the curve is [0.8, 1.0].
-    Hint: torch.linalg.svdvals gives them largest first, and not for float16: convert first.
+    Hint: torch.linalg.svdvals gives them largest first, and not for float16: convert first. A sum computed another way
+    may round another way: divide by the last of the cumulative sums.
     """
     if without_values(weight):
         raise ValueError("the weight has no values yet: load it, or run one forward pass of a lazy layer")
@@ -296,38 +285,37 @@ class Row(NamedTuple):
 class Report(NamedTuple):
     """What `report` returns: print it, show it in a notebook, or read `rows` and `total`.
 
-    The total is of the whole model: it also holds what stands outside the rows (norms, embeddings, functional MACs),
-    and what layers share only once.
+    The total is of the whole model: what stands outside the rows (norms, embeddings, functional MACs) is in it, and
+    what layers share is in it once.
     """
 
     rows: list[Row]
     total: Row
 
-    def cells(self) -> list[list[str]]:
-        """The table as text: a header, a line for each row, the total."""
-        lines = [["layer", "type", "shape", "parameters", "nonzero", "sparsity", "bytes", "MACs", "time"]]
+    def _cells(self):
+        """The lines of the table as text, the header first."""
+        yield ["layer", "type", "shape", "parameters", "nonzero", "sparsity", "bytes", "MACs", "time"]
         for row in (*self.rows, self.total):
-            numbers = [f"{row.parameters:,}", f"{row.nonzeros:,}", f"{row.sparsity:.1%}", f"{row.bytes:,}"]
-            shape = " x ".join(map(str, row.shape))
-            lines.append([row.name, row.type, shape, *numbers, f"{row.macs:,}", f"{row.latency_share:.1%}"])
-        return lines
+            sizes = [f"{row.parameters:,}", f"{row.nonzeros:,}", f"{row.sparsity:.1%}", f"{row.bytes:,}"]
+            shape = "x".join(map(str, row.shape))
+            yield [row.name, row.type, shape, *sizes, f"{row.macs:,}", f"{row.latency_share:.1%}"]
 
     def __rich__(self):
-        header, *lines = self.cells()
+        header, *lines = self._cells()
         table = Table()
         for position, title in enumerate(header):
-            table.add_column(title, justify="left" if position < 3 else "right", no_wrap=True)
-        for line in lines:
-            table.add_row(*map(Text, line), end_section=line is lines[-2])
+            table.add_column(title, justify="left" if position < 3 else "right", overflow="fold")
+        for position, line in enumerate(lines, start=1):
+            table.add_row(*map(Text, line), end_section=position == len(self.rows))
         return table
 
-    def __str__(self):
+    def __repr__(self):
         console = Console(file=io.StringIO(), width=1000, force_jupyter=False)
         console.print(self)
         return console.file.getvalue().rstrip()
 
     def _repr_html_(self):
-        header, *lines = [[escape(text) for text in line] for line in self.cells()]
+        header, *lines = [[escape(text) for text in line] for line in self._cells()]
         head = "".join(f"<th>{title}</th>" for title in header)
         body = "".join(f"<tr>{''.join(f'<td>{text}</td>' for text in line)}</tr>" for line in lines)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
@@ -340,32 +328,21 @@ def report(model: nn.Module, example: torch.Tensor | tuple[torch.Tensor, ...]) -
     passes of that batch; the shares do not add up to one, since norms, activations and Python take time too.
     Raises as count_macs does, and ValueError for a model without weights.
     """
-    nonzeros, zeros = count_parameters(model, nonzero=True), sparsity(model)  # raise before anything runs
-    macs, layers_macs = _macs(model, example)
-    shares = _latency_shares(model, example)
-    inside_attention = [module.out_proj for module in model.modules() if isinstance(module, nn.MultiheadAttention)]
+    total = _sizes(model)  # before anything runs: it raises for a model that cannot be measured
+    macs, macs_of = _macs(model, example)
+    share_of = _latency_shares(model, example)
+    inside_attention = {module.out_proj for module in model.modules() if isinstance(module, nn.MultiheadAttention)}
     rows = []
     for name, layer in model.named_modules():
-        own = weights(layer) if isinstance(layer, LAYERS) and layer not in inside_attention else {}
-        if own:
-            shape = tuple(next(iter(own.values())).shape)
-            counts = (
-                count_parameters(layer),
-                count_parameters(layer, nonzero=True),
-                sparsity(layer),
-                model_bytes(layer),
-            )
-            rows.append(Row(name, type(layer).__name__, shape, *counts, layers_macs[layer], shares[layer]))
-    total = (count_parameters(model), nonzeros, zeros, model_bytes(model), macs, 1.0)
-    return Report(rows, Row("total", type(model).__name__, (), *total))
+        if isinstance(layer, LAYERS) and layer not in inside_attention and weights(layer):
+            shape = tuple(next(iter(weights(layer).values())).shape)
+            rows.append(Row(name, type(layer).__name__, shape, *_sizes(layer), macs_of[layer], share_of[layer]))
+    return Report(rows, Row("total", type(model).__name__, (), *total, macs, 1.0))
 
 
-def _wait_for_gpu():
-    """Wait until the GPU has done what it was given, without waking one that is not in use."""
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()
-    elif torch.backends.mps.is_available():
-        torch.mps.synchronize()
+def _sizes(model):
+    """The columns of a report from parameters to bytes."""
+    return count_parameters(model), count_parameters(model, nonzero=True), sparsity(model), model_bytes(model)
 
 
 def _inputs(example):
@@ -379,81 +356,77 @@ def _inputs(example):
 
 
 @contextmanager
-def _observed(model, before, after):
-    """`model` in eval mode without gradients; before(layer, args) and after(layer, args, kwargs, output) around layers.
+def _metered(model, meter):
+    """While `model` runs, a list of (layer, input shape, output shape, how much meter() grew in it) for each call.
 
-    The fused attention of PyTorch's fast path is off: neither hooks nor FlopCounterMode see what is inside.
+    The model is in eval mode without gradients, and PyTorch's fused fast path for attention is off, since neither hooks
+    nor FlopCounterMode see inside it; all is put back.
     """
-    fastpath = torch.backends.mha.get_fastpath_enabled()
-    modes = {module: module.training for module in model.modules()}
-    with ExitStack() as hooks, torch.no_grad():
-        for layer in modes:
-            if isinstance(layer, (*LAYERS, nn.RNNBase)):
-                hooks.enter_context(layer.register_forward_pre_hook(before))
-                hooks.enter_context(layer.register_forward_hook(after, with_kwargs=True))
-        try:
-            model.eval()
-            torch.backends.mha.set_fastpath_enabled(False)
-            yield
-        finally:
-            torch.backends.mha.set_fastpath_enabled(fastpath)
-            for module, training in modes.items():
-                module.training = training
+    calls, entered = [], {}
+
+    def before(layer, args):
+        entered[layer] = meter()
+
+    def after(layer, args, kwargs, output):
+        grown = meter() - entered[layer]
+        x = getattr(next(iter((*args, *kwargs.values())), None), "data", None)  # of a PackedSequence too: its tensor
+        calls.append((layer, tuple(getattr(x, "shape", ())), tuple(getattr(output, "shape", ())), grown))
+
+    with ExitStack() as undo, torch.no_grad():
+        for module in model.modules():
+            undo.callback(setattr, module, "training", module.training)
+            if isinstance(module, (*LAYERS, nn.RNNBase)):
+                undo.enter_context(module.register_forward_pre_hook(before))
+                undo.enter_context(module.register_forward_hook(after, with_kwargs=True))
+        undo.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)
+        model.eval()
+        yield calls
 
 
 def _macs(model, example):
-    """(MACs of the model, Counter of {layer: MACs}), both for one example."""
+    """(MACs of the model, Counter {layer: MACs}), both for one example."""
     inputs = _inputs(example)
     if name := without_values(model, meta=False):
         raise ValueError(f"{name} is lazy and has no shape yet: run one forward pass first")
-    matrix_vector = {torch.ops.aten.mv: lambda matrix, vector, **_: 2 * math.prod(matrix)}  # the counter has none
+    matrix_vector = {torch.ops.aten.mv: lambda matrix, vector, **_: 2 * math.prod(matrix)}  # PyTorch's counter has none
     counter = FlopCounterMode(display=False, custom_mapping=matrix_vector)
-    macs, entered, seen_by_counter = Counter(), {}, 0
-
-    def before(layer, args):
-        entered[layer] = counter.get_total_flops()
-
-    def after(layer, args, kwargs, output):
-        nonlocal seen_by_counter
-        seen = (counter.get_total_flops() - entered[layer]) // 2
-        x = args[0] if args else next(iter(kwargs.values()))
-        if isinstance(layer, nn.RNNBase):  # one fused operation, unknown to the counter; x may be a PackedSequence
-            own = math.prod(x.data.shape[:-1]) * sum(p.numel() for p in layer.parameters() if p.ndim == 2)
-        elif type(layer).forward in PLAIN_FORWARDS and weights(layer):
-            dims = output.ndim if isinstance(layer, nn.Linear) else layer.weight.ndim - 1
-            batch = math.prod(output.shape[:-dims])
-            own = batch * layer_macs(layer, tuple(x.shape[-dims:]), tuple(output.shape[-dims:]))
-        else:  # attention, and layers that do something of their own
-            macs[layer] += seen
-            return
-        macs[layer] += own
-        macs[None] += own
-        seen_by_counter += seen
-
-    with _observed(model, before, after), counter:
+    with _metered(model, counter.get_total_flops) as calls, counter:
         model(*inputs)
-    total = macs.pop(None, 0) + counter.get_total_flops() // 2 - seen_by_counter
+    macs_of, total = Counter(), counter.get_total_flops() // 2
+    for layer, input_shape, output_shape, flops in calls:
+        macs = _call_macs(layer, input_shape, output_shape, flops // 2)
+        macs_of[layer] += macs
+        total += macs - flops // 2
     batch = len(inputs[0])
-    return round(total / batch), Counter({layer: round(count / batch) for layer, count in macs.items()})
+    return round(total / batch), Counter({layer: round(macs / batch) for layer, macs in macs_of.items()})
+
+
+def _call_macs(layer, input_shape, output_shape, counted):
+    """The MACs of one call of a layer; `counted` is what FlopCounterMode saw in it."""
+    if isinstance(layer, nn.RNNBase):  # LSTM and its kin may run as one operation that FlopCounterMode does not know
+        return math.prod(input_shape[:-1]) * sum(p.numel() for p in layer.parameters() if p.ndim == 2)
+    if type(layer).forward not in PLAIN_FORWARDS or not weights(layer):  # attention, a subclass, a parametrization
+        return counted
+    dims = len(output_shape) if isinstance(layer, nn.Linear) else layer.weight.ndim - 1
+    return math.prod(output_shape[:-dims]) * layer_macs(layer, input_shape[-dims:], output_shape[-dims:])
 
 
 def _latency_shares(model, example, passes=5):
-    """Counter of {layer: its share of the time of a forward pass}, the median over a few passes."""
+    """Counter {layer: its share of the time of a forward pass}, the median over a few passes."""
     inputs = _inputs(example)
-    started, spent, shares = {}, Counter(), []
 
-    def before(layer, args):
-        _wait_for_gpu()
-        started[layer] = time.perf_counter()
+    def meter():
+        wait_for_gpu()
+        return time.perf_counter()
 
-    def after(layer, args, kwargs, output):
-        _wait_for_gpu()
-        spent[layer] += time.perf_counter() - started[layer]
-
-    with _observed(model, before, after):
+    shares = []
+    with _metered(model, meter) as calls:
         model(*inputs)
         for _ in range(passes):
-            spent.clear()
-            total = seconds(lambda: model(*inputs))
-            shares.append({layer: time_in_layer / total for layer, time_in_layer in spent.items()})
+            calls.clear()
+            total, share = seconds(lambda: model(*inputs)), Counter()
+            for layer, _, _, spent in calls:
+                share[layer] += spent / total
+            shares.append(share)
     return Counter({layer: sorted(share[layer] for share in shares)[passes // 2] for layer in shares[0]})

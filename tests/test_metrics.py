@@ -1,0 +1,536 @@
+import io
+import math
+import time
+
+import numpy as np
+import pytest
+import rich
+import torch
+import torch.nn.functional as F
+import torchvision
+from rich.console import Console
+from torch import nn
+from torch.nn.utils import parametrizations
+from torch.utils.flop_counter import FlopCounterMode
+
+from tinyshrink import metrics, models
+
+
+# Checks, in the order of the lesson.
+
+
+def test_sparsity_is_the_fraction_of_exact_zeros_of_a_tensor():
+    got = metrics.sparsity(torch.tensor([[0.0, -2.0, 1e-30], [-0.0, float("nan"), 5.0]]))
+    assert isinstance(got, float), f"expected a Python float, got {type(got).__name__}"
+    assert abs(got - 2 / 6) < 1e-12, f"2 of 6 values are zero (1e-30, -2 and NaN are not): expected 0.3333, got {got}"
+    for tensor, expected in (
+        (torch.tensor(0.0), 1.0),
+        (torch.tensor([True, False, False, False]), 0.75),
+        (torch.tensor([0, 3, -1, -2, -4], dtype=torch.float16), 0.2),
+        (torch.tensor([[[1, 0], [0, 0]]], dtype=torch.bfloat16).transpose(0, 2), 0.75),
+        (torch.ones(3, 3), 0.0),
+    ):
+        got = metrics.sparsity(tensor)
+        assert abs(got - expected) < 1e-12, f"expected sparsity {expected} for {tensor}, got {got}"
+
+
+def test_sparsity_of_a_model_counts_its_weights_and_nothing_else():
+    model = nn.Sequential(nn.Conv2d(1, 2, 2), nn.BatchNorm2d(2), nn.Linear(8, 3), nn.Embedding(5, 4))
+    for parameter in model.parameters():
+        nn.init.ones_(parameter)
+    for parameter in (model[0].bias, model[1].bias, model[3].weight):
+        nn.init.zeros_(parameter)
+    got = metrics.sparsity(model)
+    assert got == 0, f"biases and an embedding are zero, and not in weights(model): expected 0.0, got {got}"
+    with torch.no_grad():
+        model[0].weight[0] = 0
+    got = metrics.sparsity(model)
+    assert abs(got - 4 / 32) < 1e-12, f"4 of all the 32 weights are zero: expected 0.125, got {got}"
+
+
+def test_sparsity_counts_a_shared_weight_once_and_a_frozen_one_too():
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4), nn.Linear(4, 2))
+    for parameter in model.parameters():
+        nn.init.ones_(parameter)
+    model[2].weight = model[0].weight
+    nn.init.zeros_(model[3].weight).requires_grad_(False)
+    got = metrics.sparsity(model)
+    assert abs(got - 8 / 24) < 1e-12, f"16 shared weights and 8 frozen zeros: expected 8 / 24 = 0.3333, got {got}"
+
+
+def test_count_parameters_counts_all_that_is_learned():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(5, 2, bias=False))
+    got = metrics.count_parameters(model)
+    assert got == 112 + 8 + 10, f"expected 112 (convolution) + 8 (norm) + 10 (linear) = 130 parameters, got {got}"
+    assert isinstance(got, int), f"expected an int, got {type(got).__name__}"
+    model[0].requires_grad_(False)
+    got = metrics.count_parameters(model)
+    assert got == 130, f"frozen parameters are parameters too: expected 130, got {got}"
+    model.scale = nn.Parameter(torch.tensor(2.0))
+    got = metrics.count_parameters(model)
+    assert got == 131, f"a parameter without dimensions is one number: expected 131, got {got}"
+
+
+def test_count_parameters_counts_a_shared_one_once_and_nonzeros_when_asked():
+    model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3)).half()
+    model[1].weight = model[0].weight
+    got = metrics.count_parameters(model)
+    assert got == 15, f"9 shared weights and 2 * 3 biases: expected 15 parameters, got {got}"
+    with torch.no_grad():
+        model[0].weight.fill_(-1)[0, 0] = 0
+        model[0].bias.fill_(2)
+        model[1].bias.zero_()
+    got = metrics.count_parameters(model, nonzero=True)
+    assert got == 8 + 3, f"8 negative weights and 3 biases are not zero: expected 11, got {got}"
+    assert isinstance(got, int), f"expected an int, got {type(got).__name__}"
+    got = metrics.count_parameters(model)
+    assert got == 15, f"zeros count unless nonzero=True: expected 15, got {got}"
+
+
+def test_model_bytes_goes_by_dtype_and_counts_buffers():
+    model = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    got = metrics.model_bytes(model)
+    assert got == 32 + 40, f"expected 32 (linear) + 40 (norm with its buffers and int64 counter) = 72 bytes, got {got}"
+    assert isinstance(got, int), f"expected an int, got {type(got).__name__}"
+    got = metrics.model_bytes(nn.Linear(3, 2).bfloat16())
+    assert got == 16, f"bfloat16 takes 2 bytes a number: expected 16, got {got}"
+    nn.init.zeros_(model[0].weight)
+    got = metrics.model_bytes(model)
+    assert got == 72, f"zeros take as much memory as other numbers: expected 72, got {got}"
+    model.register_buffer("codes", torch.zeros(5, dtype=torch.uint8), persistent=False)
+    got = metrics.model_bytes(model)
+    assert got == 77, f"a buffer of 5 uint8 takes 5 bytes, saved with the model or not: expected 77, got {got}"
+
+
+def test_model_bytes_counts_each_storage_once():
+    model = nn.Sequential(nn.Linear(8, 8, bias=False), nn.Linear(8, 8, bias=False))
+    model[1].weight = nn.Parameter(model[0].weight.detach().t())
+    got = metrics.model_bytes(model)
+    assert got == 256, f"the second weight is a view of the first, 64 floats: expected 256 bytes, got {got}"
+    model[1].weight = nn.Parameter(torch.zeros(100, 8)[:2])
+    got = metrics.model_bytes(model)
+    assert got == 256 + 3200, f"a slice keeps its whole storage of 800 floats alive: expected 3456 bytes, got {got}"
+    model[1].weight = nn.Parameter(torch.zeros(100, 8)[:2].clone())
+    got = metrics.model_bytes(model)
+    assert got == 256 + 64, f"a clone of the slice has 16 floats of its own: expected 320 bytes, got {got}"
+
+
+def test_layer_macs_of_small_layers_worked_by_hand():
+    for layer, input_shape, output_shape, expected in (
+        (nn.Linear(5, 2), (5,), (2,), 10),
+        (nn.Linear(5, 2, bias=False), (7, 5), (7, 2), 70),
+        (nn.Linear(5, 2), (3, 7, 5), (3, 7, 2), 210),
+        (nn.Conv2d(4, 6, 3), (4, 10, 10), (6, 8, 8), 6 * 8 * 8 * 4 * 3 * 3),
+        (nn.Conv2d(4, 6, (1, 5), stride=2, dilation=2, groups=2), (4, 10, 12), (6, 5, 2), 6 * 5 * 2 * 2 * 5),
+        (nn.Conv1d(8, 8, 3, padding=1, groups=8), (8, 20), (8, 20), 8 * 20 * 3),
+        (nn.Conv3d(2, 3, 2), (2, 4, 4, 4), (3, 3, 3, 3), 3 * 27 * 2 * 8),
+    ):
+        got = metrics.layer_macs(layer, input_shape, output_shape)
+        assert got == expected, f"{layer} from {input_shape} to {output_shape}: expected {expected} MACs, got {got}"
+        assert isinstance(got, int), f"expected an int, got {type(got).__name__}"
+
+
+def test_layer_macs_counts_the_products_that_are_really_made():
+    for layer in (
+        nn.Conv2d(4, 6, 3, stride=2, groups=2, bias=False),
+        nn.ConvTranspose2d(4, 6, 3, stride=2, groups=2, bias=False),
+        nn.ConvTranspose1d(4, 2, 5, dilation=2, bias=False),
+        nn.Linear(9, 5, bias=False),
+    ):
+        nn.init.ones_(layer.weight)
+        shape = (9,) if isinstance(layer, nn.Linear) else (4, 9, 9)[: layer.weight.ndim - 1]
+        y = layer(torch.ones(1, *shape))[0]  # ones times ones: each product adds exactly 1 to the output
+        expected, got = round(y.sum().item()), metrics.layer_macs(layer, shape, tuple(y.shape))
+        assert got == expected, f"{layer} from {shape} makes {expected} products, got {got}"
+
+
+def test_latency_is_the_median_in_milliseconds_after_the_warmup():
+    now, calls = [0.0], []
+
+    def f():  # two slow first calls, then 1, 2, 3 and 10 ms, by a clock of ours
+        calls.append(1)
+        now[0] += (9, 7, 0.003, 0.001, 0.010, 0.002, 5, 5, 5)[min(len(calls), 9) - 1]
+
+    got = metrics.latency(f, warmup=2, repeats=4, clock=lambda: now[0])
+    assert len(calls) == 6, f"expected 2 calls to warm up and 4 measured ones, got {len(calls)} in all"
+    for name, value, expected in zip(("median", "low", "high"), got, (2.5, 1.75, 4.75)):
+        assert math.isclose(value, expected, rel_tol=1e-6), f"{name}: expected {expected} ms, got {value}"
+    assert got.median == got[0] and isinstance(got[0], float), f"expected a Latency of three floats, got {got!r}"
+
+
+def test_latency_computes_with_the_asked_threads_and_puts_them_back():
+    before, seen = torch.get_num_threads(), []
+    metrics.latency(lambda: seen.append(torch.get_num_threads()), warmup=1, repeats=2, threads=before + 1)
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert seen == [before + 1] * 3, f"expected {before + 1} threads in the warm-up and in both calls, got {seen}"
+    assert after == before, f"expected {before} threads again afterwards, got {after}"
+
+
+def test_latency_puts_the_threads_back_when_the_function_fails():
+    before = torch.get_num_threads()
+    try:
+        metrics.latency(lambda: 1 / 0, threads=before + 1)
+        failed = False
+    except ZeroDivisionError:
+        failed = True
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert failed, "f divides by zero: its error must come out of latency"
+    assert after == before, f"f failed: expected {before} threads again all the same, got {after}"
+
+
+def test_paired_speedup_is_the_median_of_the_ratios():
+    now, order = [0.0], []
+
+    def run(name, costs):  # the first call takes 100 s, the next ones `costs`, further ones 100 s
+        order.append(name)
+        now[0] += (100, *costs, *[100] * 99)[order.count(name) - 1]
+
+    slow, fast = (lambda: run("slow", (4, 6, 20, 8))), (lambda: run("fast", (2, 2, 4, 8)))
+    got = metrics.paired_speedup(slow, fast, warmup=1, repeats=4, clock=lambda: now[0])
+    assert math.isclose(got, 2.5, rel_tol=1e-9), f"the ratios are 2, 3, 5, 1: expected their median 2.5, got {got}"
+    assert isinstance(got, float), f"expected a float, got {type(got).__name__}"
+    assert sorted(order[:2]) == ["fast", "slow"], f"expected one call of each to warm up, got {order[:2]}"
+    assert len(order) == 10, f"expected 4 measured calls of each after that, got {order[2:]}"
+
+
+def test_paired_speedup_makes_the_calls_in_turn():
+    calls = []  # a computer that gets slower and slower: call number n takes about n seconds, whatever it does
+    slow, fast = (lambda: calls.append("slow")), (lambda: calls.append("fast"))
+    got = metrics.paired_speedup(slow, fast, warmup=2, repeats=50, clock=lambda: len(calls) ** 2 / 2)
+    assert 0.9 < got < 1.1, f"slow and fast do the same here: expected a speedup near 1, got {got}"
+    pairs = {tuple(sorted(calls[i : i + 2])) for i in range(4, len(calls), 2)}  # after the 4 calls of the warm-up
+    assert pairs == {("fast", "slow")}, "expected slow and fast in turn, not all calls of one and then of the other"
+
+
+def test_paired_speedup_gives_both_functions_the_same_threads():
+    before, seen = torch.get_num_threads(), []
+    both = [lambda: seen.append(torch.get_num_threads())] * 2
+    metrics.paired_speedup(*both, warmup=1, repeats=2, threads=before + 1)
+    after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert seen == [before + 1] * 6, f"expected all 6 calls with {before + 1} threads, got {seen}"
+    assert after == before, f"expected {before} threads again afterwards, got {after}"
+
+
+def test_energy_curve_of_small_matrices_worked_by_hand():
+    for weight, expected in (
+        ([[2.0, 0.0], [0.0, 1.0]], [0.8, 1.0]),
+        ([[0.0, 0.0, -3.0], [0.0, 4.0, 0.0]], [0.64, 1.0]),
+        ([[1.0, 1.0], [1.0, 1.0], [2.0, 2.0]], [1.0, 1.0]),
+        ([[0.0, 0.0], [0.0, 0.0]], [0.0, 0.0]),
+    ):
+        got = metrics.energy_curve(torch.tensor(weight))
+        assert got.dtype == torch.float64, f"expected float64, got {got.dtype}"
+        assert got.shape == (2,), f"{weight} has 2 singular values: expected shape (2,), got {tuple(got.shape)}"
+        close = torch.allclose(got, torch.tensor(expected).double())
+        assert close, f"{weight}: expected {expected}, got {got.tolist()}"
+
+
+def test_energy_curve_ends_in_exactly_one():
+    for n in range(1, 40):
+        last = metrics.energy_curve(torch.arange(1.0, n * n + 1).sin().reshape(n, n))[-1].item()
+        assert last == 1, f"the last share must be exactly 1, got {last!r}"
+
+
+def test_energy_curve_flattens_a_convolution_to_one_row_for_each_filter():
+    weight = nn.Parameter(torch.arange(48).reshape(4, 3, 2, 2).bfloat16().sqrt())
+    got = metrics.energy_curve(weight)
+    values = np.linalg.svd(weight.detach().double().numpy().reshape(4, 12), compute_uv=False)
+    expected = np.cumsum(values**2) / np.sum(values**2)
+    assert got.shape == (4,), f"the matrix is 4 x 12: expected 4 shares, got shape {tuple(got.shape)}"
+    assert not got.requires_grad, "the curve is a measurement: expected no gradient"
+    assert np.allclose(got.numpy(), expected), f"expected {expected.round(6)}, got {got.numpy().round(6)}"
+
+
+def test_effective_rank_is_the_smallest_that_reaches_the_energy():
+    weight = torch.diag(torch.tensor([1.0, 3.0, 2.0, 0.0]))  # energy 9, 4, 1, 0 of 14: shares 0.643, 0.929, 1, 1
+    for energy, expected in ((0.1, 1), (0.64, 1), (0.65, 2), (0.92, 2), (0.93, 3), (1.0, 3)):
+        got = metrics.effective_rank(weight, energy)
+        assert got == expected, f"energy {energy}: expected rank {expected}, got {got}"
+        assert isinstance(got, int), f"expected an int, got {type(got).__name__}"
+    got = metrics.effective_rank(torch.eye(4), 0.5)
+    assert got == 2, f"two of four equal directions hold exactly half: expected rank 2, got {got}"
+    got = metrics.effective_rank(torch.zeros(3, 5))
+    assert got == 0, f"an all-zero weight has rank 0, got {got}"
+
+
+def test_effective_rank_finds_the_rank_of_a_product():
+    generator = torch.Generator().manual_seed(1)
+    left, right = torch.randn(20, 3, generator=generator), torch.randn(3, 30, generator=generator)
+    got = metrics.effective_rank((left @ right).reshape(20, 5, 3, 2), energy=1 - 1e-9)
+    assert got == 3, f"(20 x 3) times (3 x 30) has rank 3, got {got}"
+    got = metrics.effective_rank(torch.diag(torch.tensor([100.0, 9.0, 9.0])))
+    assert got == 2, f"by default 99 % of the energy, and 10000 of 10162 is 98.4 %: expected rank 2, got {got}"
+
+
+# Tests of what is given.
+
+
+def test_weights_names_linear_convolution_and_attention_weights_in_order():
+    model = nn.ModuleDict(
+        {
+            "conv": nn.Conv1d(2, 3, 2),
+            "norm": nn.BatchNorm1d(3),
+            "up": nn.ConvTranspose3d(1, 1, 1),
+            "attention": nn.MultiheadAttention(4, 2),
+            "cross": nn.MultiheadAttention(4, 2, kdim=3, vdim=5),
+            "table": nn.Embedding(3, 4),
+        }
+    )
+    names = ["conv.weight", "up.weight", "attention.in_proj_weight", "attention.out_proj.weight"]
+    names += [f"cross.{name}" for name in ("q_proj_weight", "k_proj_weight", "v_proj_weight", "out_proj.weight")]
+    found = metrics.weights(model)
+    assert list(found) == names
+    assert all(found[name] is model.get_parameter(name) for name in names)
+    assert list(metrics.weights(nn.Linear(2, 3))) == ["weight"]
+
+
+def test_weights_leaves_computed_weights_out_and_shared_ones_in_once():
+    tied = nn.Linear(3, 3)
+    tied_twice = nn.Linear(3, 3)
+    tied_twice.weight = tied.weight
+    model = nn.Sequential(parametrizations.weight_norm(nn.Linear(3, 3)), tied, tied_twice, tied)
+    assert list(metrics.weights(model)) == ["1.weight"]
+    assert metrics.weights(nn.ReLU()) == {}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "mobilenet_v3_small", "vit_b_16"])
+def test_macs_agree_with_flop_counter_mode_on_torchvisions_models(name):
+    with torch.device("meta"):  # the same operations, without the work
+        model = getattr(torchvision.models, name)(weights=None).eval()
+        x = torch.empty(2, 3, 224, 224)
+    with FlopCounterMode(display=False) as counter:  # with gradients: the fused attention would hide from it
+        model(x)
+    expected = counter.get_total_flops() / 2 / len(x)
+    assert metrics.count_macs(model, x) == pytest.approx(expected, rel=1e-3)
+
+
+def test_macs_of_a_real_forward_pass_equal_those_on_the_meta_device():
+    model = models.CifarCNN()
+    assert metrics.count_macs(model, torch.zeros(2, 3, 32, 32)) == 40_813_184
+    assert metrics.count_macs(model.to("meta"), torch.zeros(3, 3, 32, 32, device="meta")) == 40_813_184
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_macs_of_odd_convolutions_equal_the_products_of_ones(dtype):
+    model = nn.Sequential(
+        nn.Conv2d(4, 6, 3, stride=2, dilation=2, groups=2, bias=False),  # (4, 13, 11) to (6, 5, 4)
+        nn.ConvTranspose2d(6, 3, 3, stride=2, groups=3, bias=False),  # to (3, 11, 9)
+        nn.Conv2d(3, 3, (3, 1), groups=3, bias=False),
+    )
+    products = 0
+    for layer, shape in zip(model, [(1, 4, 13, 11), (1, 6, 5, 4), (1, 3, 11, 9)]):
+        nn.init.ones_(layer.weight)
+        products += layer(torch.ones(shape)).sum().item()
+    assert metrics.count_macs(model.to(dtype), torch.ones(5, 4, 13, 11, dtype=dtype)) == products
+
+
+class Functional(nn.Module):
+    """No layer at all: F.linear 3 x 4, F.conv1d 5 x 5 x 3, attention over 5 positions, a matrix times a vector."""
+
+    def forward(self, x, y):  # (N, 4), (N, 1, 7)
+        image = F.conv1d(y, torch.ones(5, 1, 3))  # (N, 5, 5)
+        attended = F.scaled_dot_product_attention(image, image, image)
+        return F.linear(x, torch.ones(3, 4)).sum() + (attended @ torch.ones(5)).sum() + (image @ attended).sum()
+
+
+def test_macs_outside_layers_are_counted():
+    x, y = torch.randn(6, 4), torch.randn(6, 1, 7)
+    expected = 3 * 4 + 5 * 5 * 3 + 2 * 5**3 + 5 * 5 + 5**3
+    assert metrics.count_macs(Functional(), (x, y)) == expected
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_macs_of_attention_do_not_depend_on_the_fused_fast_path(training):
+    layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True).train(training)
+    projections, attention, feedforward = 4 * 16 * 16, 2 * 5 * 16, 2 * 16 * 32
+    assert metrics.count_macs(layer, torch.randn(2, 5, 16)) == 5 * (projections + attention + feedforward)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize("kind, gates", [(nn.RNN, 1), (nn.GRU, 3), (nn.LSTM, 4)])
+def test_macs_of_recurrent_layers_are_their_matrices_at_each_step(kind, gates):
+    layer = kind(8, 16, num_layers=2, batch_first=True)
+    expected = 5 * gates * (16 * 8 + 16 * 16 + 2 * 16 * 16)
+    assert metrics.count_macs(layer, torch.randn(3, 5, 8)) == expected
+
+
+class WithMore(nn.Linear):
+    """A Linear layer that does more than a Linear layer, as adapters do."""
+
+    def forward(self, input):
+        return super().forward(input) + F.linear(F.linear(input, torch.ones(2, 6)), torch.ones(4, 2))
+
+
+def test_macs_of_subclasses_and_parametrized_layers_are_what_they_really_do():
+    x = torch.randn(2, 6)
+    assert metrics.count_macs(WithMore(6, 4), x) == 24 + 12 + 8
+    assert metrics.count_macs(parametrizations.weight_norm(nn.Linear(6, 4)), x) == 24
+
+
+class Calls(nn.Module):
+    """One layer called twice, once with a keyword, on inputs of (N, 3, 6) and (3, 6)."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 6)
+        self.conv = nn.Conv1d(3, 3, 1)
+
+    def forward(self, x):
+        y = self.linear(input=self.linear(x))
+        return self.conv(y), torch.stack([self.conv(example) for example in y])
+
+
+def test_macs_of_a_layer_add_up_over_its_calls():
+    model = Calls()
+    assert metrics.count_macs(model, torch.randn(4, 3, 6)) == 2 * 3 * 36 + 2 * 9 * 6
+    rows = metrics.report(model, torch.randn(4, 3, 6)).rows
+    assert [row.macs for row in rows] == [2 * 3 * 36, 2 * 9 * 6]
+
+
+def test_counting_leaves_the_model_as_it_was():
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4), nn.Dropout(), nn.Linear(4, 2))
+    model[1].eval()  # one frozen norm inside a model in training
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    metrics.report(model, torch.randn(3, 4))
+    assert [module.training for module in model.modules()] == [True, True, False, True, True]
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def test_a_model_that_fails_is_left_as_it_was():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(3, 2))
+    with pytest.raises(RuntimeError, match="shapes"):
+        metrics.count_macs(model, torch.randn(1, 4))
+    assert model.training and model[1].training and torch.is_grad_enabled()
+    assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_the_functions_of_a_student_drive_the_report(monkeypatch):
+    for name, value in {"layer_macs": 7, "count_parameters": 11, "sparsity": 0.25, "model_bytes": 13}.items():
+        monkeypatch.setattr(metrics, name, lambda *args, value=value, **options: value)
+    report = metrics.report(nn.Sequential(nn.Conv2d(1, 1, 1), nn.Flatten(), nn.Linear(4, 2)), torch.randn(3, 1, 2, 2))
+    conv, linear = report.rows
+    assert (conv.macs, conv.parameters, conv.nonzeros, conv.sparsity, conv.bytes) == (7, 11, 11, 0.25, 13)
+    assert report.total.macs == conv.macs + linear.macs
+
+
+def test_report_has_a_row_for_each_layer_and_a_total():
+    model = models.DigitsCNN()
+    nn.init.zeros_(model.fc2.weight)
+    report = metrics.report(model, torch.randn(2, 1, 8, 8))
+    assert [row.name for row in report.rows] == ["conv1", "conv2", "conv3", "fc1", "fc2"]
+    assert report.rows[1][:5] == ("conv2", "Conv2d", (64, 32, 3, 3), 18432, 18432)
+    assert report.rows[1].macs == 64 * 8 * 8 * 32 * 9
+    assert (report.rows[4].nonzeros, report.rows[4].sparsity, report.rows[4].bytes) == (10, 1.0, 2890 * 4)
+    assert report.total.name == "total" and report.total.parameters == 243_530
+    assert report.total.macs == sum(row.macs for row in report.rows)
+    assert all(0 < row.latency_share < 1 for row in report.rows)
+    assert sum(row.latency_share for row in report.rows) < 1.5  # medians of shares; the rest is norms and Python
+
+
+def test_report_takes_attention_as_one_layer():
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    report = metrics.report(layer, torch.randn(2, 3, 8))
+    assert [row.name for row in report.rows] == ["self_attn", "linear1", "linear2"]
+    assert report.rows[0].parameters == 4 * 8 * 8 + 4 * 8
+    assert report.rows[0].macs == 3 * (4 * 8 * 8 + 2 * 3 * 8)
+    attention = nn.MultiheadAttention(8, 2, batch_first=True, kdim=3, vdim=5)
+    inputs = (torch.randn(2, 4, 8), torch.randn(2, 6, 3), torch.randn(2, 6, 5))
+    assert [row.shape for row in metrics.report(attention, inputs).rows] == [(8, 8)]
+
+
+def test_report_counts_shared_weights_once_in_the_total():
+    model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
+    model[1].weight = model[0].weight
+    report = metrics.report(model, torch.randn(2, 4))
+    assert [row.parameters for row in report.rows] == [16, 16]
+    assert (report.total.parameters, report.total.bytes, report.total.macs) == (16, 64, 32)
+
+
+def test_report_shows_as_text_as_a_rich_table_and_as_html():
+    model = nn.ModuleDict({"[red]<b>": nn.Linear(4, 2)})
+    model.forward = lambda x: model["[red]<b>"](x)
+    report = metrics.report(model, torch.randn(2, 4))
+    assert "[red]<b>" in str(report) and "total" in str(report)
+    console = Console(file=io.StringIO(), width=120)
+    console.print(report)
+    assert console.file.getvalue().strip() == str(report)
+    rich.print(report, file=io.StringIO())
+    html = report._repr_html_()
+    assert html.count("<tr>") == 3 and "[red]&lt;b&gt;" in html and "<b>" not in html
+
+
+def test_latency_reads_as_a_sentence():
+    assert str(metrics.Latency(1.5, 1.25, 2.0)) == "1.500 ms (middle half 1.250 to 2.000)"
+
+
+def test_latency_uses_the_real_clock_unless_told():
+    assert metrics.latency.__kwdefaults__["clock"] is time.perf_counter
+    assert metrics.paired_speedup.__kwdefaults__["clock"] is time.perf_counter
+
+
+def test_a_call_is_timed_until_the_gpu_is_done(monkeypatch):
+    events = []
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: events.append("wait"))
+    metrics.seconds(lambda: events.append("f"), clock=lambda: events.append("clock") or 0)
+    assert events == ["wait", "clock", "f", "wait", "clock"]
+
+
+# Bad input.
+
+LAZY, META = nn.Sequential(nn.Flatten(), nn.LazyLinear(3)), nn.Linear(3, 2, device="meta")
+NAN = torch.tensor([[1.0, float("nan")]])
+BAD = {
+    "sparsity of an empty tensor": (lambda: metrics.sparsity(torch.empty(0, 3)), ValueError, r"empty.*\(0, 3\)"),
+    "sparsity without weights": (lambda: metrics.sparsity(nn.BatchNorm1d(3)), ValueError, "BatchNorm1d has no"),
+    "sparsity of a list": (lambda: metrics.sparsity([0, 1]), TypeError, "got list"),
+    "sparsity of a lazy model": (lambda: metrics.sparsity(LAZY), ValueError, "1.weight has no values"),
+    "sparsity on meta": (lambda: metrics.sparsity(META), ValueError, "weight has no values"),
+    "sparsity of a meta tensor": (lambda: metrics.sparsity(META.weight), ValueError, "the tensor has no values"),
+    "count of a lazy model": (lambda: metrics.count_parameters(LAZY), ValueError, "1.weight has no values"),
+    "nonzeros on meta": (lambda: metrics.count_parameters(META, nonzero=True), ValueError, "weight has no values"),
+    "bytes of a lazy model": (lambda: metrics.model_bytes(LAZY), ValueError, "1.weight takes no memory"),
+    "bytes on meta": (lambda: metrics.model_bytes(META), ValueError, "weight takes no memory"),
+    "macs of another layer": (lambda: metrics.layer_macs(nn.ReLU(), (3,), (3,)), TypeError, "got ReLU"),
+    "macs with the batch": (lambda: metrics.layer_macs(nn.Conv1d(1, 1, 1), (2, 1, 4), (2, 1, 4)), ValueError, "batch"),
+    "macs of a lazy model": (lambda: metrics.count_macs(LAZY, torch.ones(1, 3)), ValueError, "1.weight is lazy"),
+    "example as a list": (lambda: metrics.count_macs(nn.ReLU(), [torch.ones(1)]), TypeError, "got list"),
+    "example as an array": (lambda: metrics.count_macs(nn.ReLU(), np.ones(1)), TypeError, "got ndarray"),
+    "no example": (lambda: metrics.count_macs(nn.ReLU(), ()), ValueError, r"at least one, got \[\]"),
+    "an empty batch": (lambda: metrics.count_macs(nn.ReLU(), torch.ones(0, 3)), ValueError, r"\(0, 3\)"),
+    "an example without batch": (lambda: metrics.count_macs(nn.ReLU(), torch.tensor(1.0)), ValueError, r"\(\)"),
+    "report of no layers": (lambda: metrics.report(nn.Sequential(), torch.ones(1)), ValueError, "Sequential has no"),
+    "report of a lazy model": (lambda: metrics.report(LAZY, torch.ones(1, 3)), ValueError, "1.weight has no values"),
+    "no repeats": (lambda: metrics.latency(print, repeats=0), ValueError, "repeats >= 1.*got 0"),
+    "negative warmup": (lambda: metrics.latency(print, warmup=-1), ValueError, "warmup >= 0.*-1"),
+    "no paired repeats": (lambda: metrics.paired_speedup(print, print, repeats=0), ValueError, "repeats >= 1"),
+    "energy 0": (lambda: metrics.effective_rank(torch.eye(2), 0), ValueError, "got 0"),
+    "energy in percent": (lambda: metrics.effective_rank(torch.eye(2), 99), ValueError, "got 99"),
+    "energy nan": (lambda: metrics.effective_rank(torch.eye(2), math.nan), ValueError, "got nan"),
+    "NaN weights": (lambda: metrics.energy_curve(NAN), ValueError, "NaN or infinity"),
+    "rank of NaN weights": (lambda: metrics.effective_rank(NAN), ValueError, "NaN or infinity"),
+    "infinite weights": (lambda: metrics.energy_curve(torch.full((2, 2), math.inf)), ValueError, "NaN or infinity"),
+    "a bias": (lambda: metrics.energy_curve(torch.ones(3)), ValueError, r"got \(3,\)"),
+    "an empty weight": (lambda: metrics.energy_curve(torch.ones(0, 3)), ValueError, r"got \(0, 3\)"),
+    "energy on meta": (lambda: metrics.energy_curve(META.weight), ValueError, "no values yet"),
+    "energy of a lazy weight": (lambda: metrics.energy_curve(LAZY[1].weight), ValueError, "no values yet"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_error(case):
+    call, error, message = BAD[case]
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_models_without_parameters_cost_nothing():
+    assert metrics.count_parameters(nn.ReLU()) == metrics.model_bytes(nn.ReLU()) == 0
+    assert metrics.count_macs(nn.ReLU(), torch.ones(2, 3)) == 0
+    assert metrics.count_parameters(META) == 8
