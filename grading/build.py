@@ -11,6 +11,7 @@ import argparse
 import ast
 import os
 import re
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -206,7 +207,8 @@ def execute(notebook):
     from nbclient import NotebookClient
 
     os.environ["TQDM_DISABLE"] = "1"  # bars are for people, not for files
-    NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False).execute()
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False)
+    client.execute(stderr=subprocess.DEVNULL)  # the kernel's own log; what cells print goes into the notebook
 
 
 def nbgrader_api(folder):

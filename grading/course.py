@@ -5,6 +5,7 @@
 Everything happens in report/, which is made anew; the instructor's own course beside this file is not touched.
 """
 
+import contextlib
 import copy
 import html
 import os
@@ -26,12 +27,27 @@ ASSIGNMENT = "02_magnitude"
 SPARSITY, ALLOWED_LOSS = 0.9, 0.05
 
 
+@contextlib.contextmanager
+def quiet_stderr():
+    """Drop what this process and its kernels log on stderr: the results say what went wrong."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 def grade(course, assignment, notebooks):
     """Autograde {student: notebook as text} with nbgrader in the course folder; yields each student when done."""
     api = build.nbgrader_api(course)
     for student, text in notebooks.items():
         build.write(course / "submitted" / student / assignment / f"{assignment}.ipynb", text)
-        result = api.autograde(assignment, student)
+        with quiet_stderr():
+            result = api.autograde(assignment, student)
         if not result["success"]:
             raise RuntimeError(f"nbgrader could not grade {student}:\n{result['log']}")
         api.generate_feedback(assignment, student)

@@ -163,6 +163,7 @@ def test_prune_ranks_globally_or_by_layer():
 
 def test_prune_leaves_the_rest_of_the_model_alone():
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(4, 5), nn.Linear(5, 3))
+    nn.init.constant_(model[4].weight, 9)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     parameters = list(model.parameters())
     masks = magnitude.prune(model, 0.5, ignore=("4",))
@@ -177,16 +178,17 @@ def test_prune_leaves_the_rest_of_the_model_alone():
 
 def test_prune_asks_the_criterion():
     model = nn.Linear(4, 1)
-    for criterion, gradient, expected in (
-        ("magnitude", [5.0, 1.0, 1.0, 0.1], [0, 0, 3, -4]),
-        ("taylor", [5.0, 1.0, 1.0, 0.1], [1, 0, 3, 0]),
-        (lambda weight: -weight.abs(), [5.0, 1.0, 1.0, 0.1], [1, -2, 0, 0]),
-    ):
-        model.weight.data = torch.tensor([[1.0, -2.0, 3.0, -4.0]])
-        model.weight.grad = torch.tensor([gradient])
-        magnitude.prune(model, 0.5, "layer", criterion)
-        got = model.weight.tolist()[0]
-        assert got == expected, f"weights 1 -2 3 -4, gradients {gradient}, {criterion}: {expected} expected, got {got}"
+    for scope in ("global", "layer"):
+        for criterion, expected in (
+            ("magnitude", [0, 0, 3, -4]),
+            ("taylor", [1, 0, 3, 0]),
+            (lambda weight: -weight.detach().abs(), [1, -2, 0, 0]),
+        ):
+            model.weight.data = torch.tensor([[1.0, -2.0, 3.0, -4.0]])
+            model.weight.grad = torch.tensor([[5.0, 1.0, 1.0, 0.1]])
+            magnitude.prune(model, 0.5, scope, criterion)
+            got, name = model.weight.tolist()[0], criterion if isinstance(criterion, str) else "-abs(weight)"
+            assert got == expected, f"1 -2 3 -4, gradients 5 1 1 0.1, {scope}, by {name}: expected {expected}, got {got}"
 
 
 def test_iterative_prune_trains_after_every_step():

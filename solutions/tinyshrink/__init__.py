@@ -1,0 +1,22 @@
+"""tinyshrink makes neural networks smaller and faster, and shows by measurement that it did.
+
+    metrics     parameters, sparsity, bytes, MACs, latency, effective rank
+    report      one table of a model, layer by layer
+    magnitude   masks by magnitude or gradient, schedules, iterative pruning, N:M, the lottery ticket
+
+    data        digits, MNIST, Fashion-MNIST and CIFAR-10 as tensors in fixed splits
+    models      the networks of the course
+    training    the one training loop
+    plots       every figure
+"""
+
+import importlib
+
+__all__ = ["data", "magnitude", "metrics", "models", "plots", "report", "training"]
+
+
+def __getattr__(name):
+    """Import a module of the package when it is first asked for, so that the command starts at once."""
+    if name in __all__:
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"tinyshrink has no {name!r}: it has {', '.join(__all__)}")

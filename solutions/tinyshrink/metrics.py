@@ -5,66 +5,52 @@ https://arxiv.org/abs/1306.0543). Each measure here answers another question, an
 weights at zero is still the same number of bytes, and half the multiply-accumulates is seldom half the time.
 """
 
-import io
 import math
 import time
-from collections import Counter
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
-from html import escape
 from typing import NamedTuple
 
 import torch
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-LAYERS = (nn.Linear, nn.modules.conv._ConvNd, nn.MultiheadAttention)
-WEIGHT_NAMES = ("weight", "in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight")
 PLAIN = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-PLAIN_FORWARDS = {layer.forward for layer in PLAIN}
+LAYERS = (*PLAIN, nn.MultiheadAttention)
+
+
+def layers(model: nn.Module) -> dict[str, nn.Module]:
+    """{name: layer} of every Linear, convolution and attention of `model`, in order; an attention is one layer."""
+    found = {}
+    for name, module in model.named_modules():
+        if isinstance(module, LAYERS) and name.rpartition(".")[0] not in found:
+            found[name] = module
+    return found
 
 
 def weights(model: nn.Module) -> dict[str, nn.Parameter]:
     """{parameter name: weight} of every Linear, convolution and attention of `model`: what pruning and sparsity count.
 
-    In the order of model.named_modules(), a shared parameter once. Biases and norms are not weights in this sense: they
-    are few, and they often start at exactly zero. A weight that is computed (parametrized, weight_norm) is left out.
+    In the model's order, a shared parameter once. Not biases and norms, which are few and often start at exactly zero,
+    and no weight that is computed (parametrized, weight_norm).
     """
     names = {}
-    for prefix, module in model.named_modules():
-        if isinstance(module, LAYERS):
-            for name, parameter in module.named_parameters(prefix, recurse=False):
-                if name.rpartition(".")[2] in WEIGHT_NAMES:
-                    names.setdefault(parameter, name)
+    for prefix, layer in layers(model).items():
+        for name, parameter in layer.named_parameters(prefix):
+            if name.endswith("weight"):  # in_proj_weight of an attention too
+                names.setdefault(parameter, name)
     return {name: parameter for parameter, name in names.items()}
-
-
-def without_values(model_or_tensor: nn.Module | torch.Tensor, meta: bool = True) -> str:
-    """The name of the first parameter or buffer that has no values: lazy, or (unless meta=False) on the meta device.
-
-    "" where all have values.
-    """
-    tensors = [("the tensor", model_or_tensor)]
-    if isinstance(model_or_tensor, nn.Module):
-        tensors = [*model_or_tensor.named_parameters(), *model_or_tensor.named_buffers()]
-    return next((name for name, t in tensors if nn.parameter.is_lazy(t) or (meta and t.is_meta)), "")
 
 
 def count_parameters(model: nn.Module, nonzero: bool = False) -> int:
     """Count the parameters of a model: all single numbers that it learns, weights, biases and norms alike.
 
-    Arguments: nonzero, count only those that are not exactly zero. A parameter that two layers share counts once; one
-    that is frozen counts too; buffers, such as the running mean of BatchNorm, are not learned and do not count.
-    Returns an int. Raises ValueError for a lazy parameter, whose shape is not known yet, and with nonzero=True for one
-    on the meta device, which has no values.
+    Arguments: nonzero, count only those that are not exactly zero. Returns an int. A parameter that two layers share
+    counts once; a frozen one counts too; buffers, such as the running mean of BatchNorm, are not learned: not counted.
 
-    Example: nn.Linear(3, 2) has 3 * 2 + 2 = 8 parameters; with nonzero=True and its bias set to zero, 6.
-    Hint: model.parameters() gives a shared parameter once.
+    Example: nn.Linear(3, 2) has 3 * 2 + 2 = 8 parameters; with nonzero=True and its bias set to zero, 6. Hint:
+    model.parameters() gives a shared parameter once.
     """
-    if name := without_values(model, meta=nonzero):
-        raise ValueError(f"{name} has no values yet: load it, or run one forward pass of a lazy layer, then count")
     return sum(int(p.count_nonzero()) if nonzero else p.numel() for p in model.parameters())
 
 
@@ -74,19 +60,16 @@ def sparsity(model_or_tensor: nn.Module | torch.Tensor) -> float:
     A model is measured by weights(model) alone: biases and norms often start at exactly zero, and would look as if they
     had been pruned. All weights go into one fraction, so that a large layer weighs more than a small one.
 
-    Arguments: a tensor of any shape and dtype, or a model. Returns a float. Raises TypeError for anything else, and
-    ValueError for an empty tensor, a model without weights, and values that are not there (lazy, meta).
+    Returns a float. Raises TypeError for what is neither, ValueError for an empty tensor or a model without weights.
 
     Example: the tensor [[0, 2], [-1, 0]] has sparsity 0.5.
     Hint: weights(model) is {name: tensor}. Count the zeros and the elements first, divide once.
     """
     if not isinstance(model_or_tensor, (nn.Module, torch.Tensor)):
         raise TypeError(f"sparsity is of a tensor or an nn.Module, got {type(model_or_tensor).__name__}")
-    if name := without_values(model_or_tensor):
-        raise ValueError(f"{name} has no values yet: load it, or run one forward pass of a lazy layer, then measure")
     if isinstance(model_or_tensor, torch.Tensor) and model_or_tensor.numel() == 0:
         raise ValueError(f"an empty tensor has no sparsity: got shape {tuple(model_or_tensor.shape)}")
-    if isinstance(model_or_tensor, nn.Module) and not any(w.numel() for w in weights(model_or_tensor).values()):
+    if isinstance(model_or_tensor, nn.Module) and not weights(model_or_tensor):
         raise ValueError(f"{type(model_or_tensor).__name__} has no Linear, convolution or attention weights to measure")
     tensors = [model_or_tensor] if isinstance(model_or_tensor, torch.Tensor) else weights(model_or_tensor).values()
     zeros = sum(int((tensor == 0).sum()) for tensor in tensors)
@@ -100,13 +83,13 @@ def model_bytes(model: nn.Module) -> int:
     number. Memory that several tensors share (tied weights, a weight that is a view of another) is there once, and a
     tensor cut out of a larger one holds on to all of it: what counts is the storage behind the tensor.
 
-    Returns an int. Raises ValueError for tensors that have no memory yet (lazy, meta).
+    Returns an int. Raises ValueError for a model on the meta device, which takes no memory.
 
     Example: nn.Linear(3, 2) takes 8 * 4 = 32 bytes; nn.BatchNorm1d(2) 4 * 2 * 4 + 8 = 40, the 8 for its int64 counter.
     Hint: tensor.untyped_storage() has nbytes() and data_ptr(), the address that tells two storages apart.
     """
-    if name := without_values(model):
-        raise ValueError(f"{name} takes no memory yet: load it, or run one forward pass of a lazy layer, then measure")
+    if any(tensor.is_meta for tensor in (*model.parameters(), *model.buffers())):
+        raise ValueError(f"a {type(model).__name__} on the meta device takes no memory yet: load its weights first")
     storages = [tensor.untyped_storage() for tensor in (*model.parameters(), *model.buffers())]
     return sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
 
@@ -115,16 +98,16 @@ def layer_macs(layer: nn.Module, input_shape: tuple[int, ...], output_shape: tup
     """The multiply-accumulates (MACs) of one Linear or convolution layer for one example. A bias adds none.
 
     Arguments: layer, nn.Linear or a convolution of 1 to 3 dimensions, transposed or not, with any groups, stride and
-    dilation; the shapes of its input and output for one example, so without the batch: (channels, ...) for a
-    convolution, (..., features) for Linear, which does the same work again at each position of the leading dimensions.
-    Returns an int. Raises TypeError for another layer, ValueError for shapes of a convolution with the batch in them.
+    dilation; the shapes of its input and output for one example, without the batch: (channels, ...) for a convolution,
+    (..., features) for Linear, which does the same work at each position of the leading dimensions. Returns an int.
+    Raises TypeError for another layer, ValueError for shapes of a convolution with the batch in them.
 
     Example: nn.Conv2d(4, 6, 3) from (4, 10, 10) to (6, 8, 8): each of the 6 * 8 * 8 outputs is a sum of 4 * 3 * 3
     products, 13824 MACs. nn.Linear(5, 2) from (7, 5) to (7, 2): 70.
     Hint: look at layer.weight.shape when there are groups. In a convolution each output gathers products; in a
     transposed one (layer.transposed) each *input* is multiplied with one slice of the weight and scattered.
     """
-    if not isinstance(layer, (nn.Linear, nn.modules.conv._ConvNd)):
+    if not isinstance(layer, PLAIN):
         raise TypeError(f"layer_macs is for Linear and convolutions, got {type(layer).__name__}")
     if not isinstance(layer, nn.Linear) and not len(input_shape) == len(output_shape) == layer.weight.ndim - 1:
         raise ValueError(f"expected shapes (channels, ...) without batch, got {(*input_shape,)} to {(*output_shape,)}")
@@ -133,15 +116,71 @@ def layer_macs(layer: nn.Module, input_shape: tuple[int, ...], output_shape: tup
 
 
 def count_macs(model: nn.Module, example: torch.Tensor | tuple[torch.Tensor, ...]) -> int:
-    """The multiply-accumulates of `model` for one example: one forward pass over `example` divided by its batch size.
+    """The multiply-accumulates of `model` for one example: the sum of macs_by_layer, which says what is counted."""
+    return sum(macs_by_layer(model, example).values())
+
+
+def macs_by_layer(model: nn.Module, example: torch.Tensor | tuple[torch.Tensor, ...]) -> dict[str, int]:
+    """{layer: its multiply-accumulates for one example}, and under "elsewhere" those outside of layers, if any.
 
     Arguments: example, a batch as a tensor, or a tuple of tensors that model(*example) takes; the first dimension of
-    the first one is the batch. Linear and convolution layers are counted by layer_macs, recurrent ones by their
-    matrices, everything else (F.linear, matmul, attention) by PyTorch's FlopCounterMode, two FLOPs to a MAC.
-    The model runs in eval mode without gradients, and gets its mode back. Works on any device, the meta device too.
-    Raises TypeError for an example of another type, ValueError for an empty one and for lazy layers.
+    the first one is the batch. The model runs once, in eval mode without gradients, on any device (meta too).
+    Linear and convolution layers are counted by layer_macs; attention, subclasses and what is no layer (F.linear,
+    matmul) by PyTorch's FlopCounterMode, two FLOPs to a MAC. Raises TypeError for an example of another type and for
+    recurrent layers, ValueError for an empty example.
     """
-    return _macs(model, example)[0]
+    inputs = as_inputs(example)
+    if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+        raise TypeError("RNN, GRU and LSTM are not counted: PyTorch may run them as one operation that it cannot count")
+    names = {layer: name for name, layer in layers(model).items()}
+    macs, open_layers = dict.fromkeys([*names.values(), "elsewhere"], 0), []
+    counter = FlopCounterMode(display=False)
+
+    def before(layer, args):
+        open_layers.append(counter.get_total_flops())
+
+    def after(layer, args, output):
+        counted = (counter.get_total_flops() - open_layers.pop()) // 2
+        if open_layers:  # a layer inside of another one, which counts it
+            return
+        macs["elsewhere"] -= counted
+        if type(layer) in PLAIN and args and output.ndim >= layer.weight.ndim:  # called on a batch, as nearly always
+            counted = len(output) * layer_macs(layer, tuple(args[0].shape[1:]), tuple(output.shape[1:]))
+        macs[names[layer]] += counted
+
+    with watched(model, before, after), counter:
+        model(*inputs)
+    macs["elsewhere"] += counter.get_total_flops() // 2
+    return {name: round(n / len(inputs[0])) for name, n in macs.items() if n or name != "elsewhere"}
+
+
+def as_inputs(example: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """`example` as the tuple of tensors that a model is called with; TypeError or ValueError where it is no batch."""
+    inputs = (example,) if isinstance(example, torch.Tensor) else example
+    if not isinstance(inputs, tuple) or not all(isinstance(tensor, torch.Tensor) for tensor in inputs):
+        raise TypeError(f"example must be a batch as a tensor, or a tuple of tensors: got {type(example).__name__}")
+    if not inputs or inputs[0].ndim == 0 or len(inputs[0]) == 0:
+        raise ValueError(f"example must be a batch of at least one, got {[tuple(tensor.shape) for tensor in inputs]}")
+    return inputs
+
+
+@contextmanager
+def watched(model: nn.Module, before: Callable, after: Callable):
+    """Inside the `with` block before(layer, args) and after(layer, args, output) are called around each layer's forward.
+
+    The model is in eval mode without gradients, and PyTorch's fused attention is off, since hooks and FlopCounterMode
+    see nothing inside it. In the end all is put back.
+    """
+    with ExitStack() as undo, torch.no_grad():
+        for module in model.modules():
+            undo.callback(setattr, module, "training", module.training)
+        for layer in layers(model).values():
+            undo.enter_context(layer.register_forward_pre_hook(before))
+            undo.enter_context(layer.register_forward_hook(after))
+        undo.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
+        torch.backends.mha.set_fastpath_enabled(False)
+        model.eval()
+        yield
 
 
 class Latency(NamedTuple):
@@ -203,8 +242,7 @@ def latency(f, *, warmup: int = 3, repeats: int = 20, threads: int | None = None
         for _ in range(warmup):
             f()
         times = [1000 * seconds(f, clock) for _ in range(repeats)]
-    levels = torch.tensor([0.5, 0.25, 0.75], dtype=torch.float64)
-    return Latency(*torch.tensor(times, dtype=torch.float64).quantile(levels).tolist())
+    return Latency(*torch.tensor(times).quantile(torch.tensor([0.5, 0.25, 0.75])).tolist())
 
 
 def paired_speedup(slow, fast, *, warmup: int = 3, repeats: int = 20, threads=None, clock=time.perf_counter) -> float:
@@ -213,8 +251,8 @@ def paired_speedup(slow, fast, *, warmup: int = 3, repeats: int = 20, threads=No
     A computer is fast one minute and slow the next (heat, other programs). Two calls right after each other meet the
     same conditions, so their ratio is steadier than the ratio of two latencies measured one after the other.
 
-    Arguments: as in latency; both functions are warmed up, and both run with the same threads.
-    Returns a float: 2.0 is twice as fast, below 1 is slower. Raises ValueError for repeats < 1 and warmup < 0.
+    Arguments and errors: as in latency; both functions are warmed up, and both run with the same threads.
+    Returns a float: 2.0 is twice as fast, below 1 is slower.
 
     Example: slow takes 4, 6, 20 ms and fast, in turn with it, 2, 2, 4 ms: the ratios 2, 3, 5 have the median 3.
     Hint: one call of slow, one call of fast, one ratio; `repeats` times.
@@ -226,7 +264,7 @@ def paired_speedup(slow, fast, *, warmup: int = 3, repeats: int = 20, threads=No
             slow()
             fast()
         ratios = [seconds(slow, clock) / seconds(fast, clock) for _ in range(repeats)]
-    return torch.tensor(ratios, dtype=torch.float64).quantile(0.5).item()
+    return torch.tensor(ratios).quantile(0.5).item()
 
 
 def energy_curve(weight: torch.Tensor) -> torch.Tensor:
@@ -237,15 +275,10 @@ def energy_curve(weight: torch.Tensor) -> torch.Tensor:
 
     Arguments: weight (outputs, ...), any floating dtype, taken as the matrix weight.flatten(1).
     Returns a float64 tensor on the CPU, without gradient: (min(rows, columns),), never falling, its last value exactly
-    1; all zeros where the weight is all zeros. Raises ValueError for fewer than two dimensions, no elements, NaN or
-    infinity, and a weight without values (lazy, meta).
+    1; all zeros for an all-zero weight. Raises ValueError for fewer than two dimensions, no elements, NaN, infinity.
 
     Example: [[2, 0], [0, 1]] has singular values 2 and 1: the curve is [0.8, 1.0].
-    Hint: torch.linalg.svdvals gives them largest first, and not for float16: convert first. A sum computed another way
-    may round another way: divide by the last of the cumulative sums.
     """
-    if without_values(weight):
-        raise ValueError("the weight has no values yet: load it, or run one forward pass of a lazy layer")
     if weight.ndim < 2 or weight.numel() == 0:
         raise ValueError(f"expected a weight of shape (outputs, ...) with elements, got {tuple(weight.shape)}")
     if not torch.isfinite(weight).all():
@@ -255,178 +288,12 @@ def energy_curve(weight: torch.Tensor) -> torch.Tensor:
 
 
 def effective_rank(weight: torch.Tensor, energy: float = 0.99) -> int:
-    """The smallest rank that holds at least the share `energy` of a weight's energy (see energy_curve).
+    """The smallest rank, an int, that holds at least the share `energy` of a weight's energy; 0 for an all-zero weight.
 
-    Arguments: weight as in energy_curve; energy, a share above 0 and up to 1. Returns an int: 0 for an all-zero weight.
-    Raises ValueError for an energy outside that range, and as energy_curve does.
-
+    Arguments and errors: weight as in energy_curve; energy, a share above 0 and up to 1, ValueError for another.
     Example: [[2, 0], [0, 1]] has effective rank 1 at energy 0.75 and 2 at energy 0.9.
     """
     if not 0 < energy <= 1:
         raise ValueError(f"energy is a share above 0 and up to 1, got {energy}")
     curve = energy_curve(weight)
     return int((curve < energy).sum()) + 1 if curve[-1] > 0 else 0
-
-
-class Row(NamedTuple):
-    """A layer of a report, or its total: shape of the weight, fractions 0..1, MACs for one example."""
-
-    name: str
-    type: str
-    shape: tuple[int, ...]
-    parameters: int
-    nonzeros: int
-    sparsity: float
-    bytes: int
-    macs: int
-    latency_share: float
-
-
-class Report(NamedTuple):
-    """What `report` returns: print it, show it in a notebook, or read `rows` and `total`.
-
-    The total is of the whole model: what stands outside the rows (norms, embeddings, functional MACs) is in it, and
-    what layers share is in it once.
-    """
-
-    rows: list[Row]
-    total: Row
-
-    def _cells(self):
-        """The lines of the table as text, the header first."""
-        yield ["layer", "type", "shape", "parameters", "nonzero", "sparsity", "bytes", "MACs", "time"]
-        for row in (*self.rows, self.total):
-            sizes = [f"{row.parameters:,}", f"{row.nonzeros:,}", f"{row.sparsity:.1%}", f"{row.bytes:,}"]
-            shape = "x".join(map(str, row.shape))
-            yield [row.name, row.type, shape, *sizes, f"{row.macs:,}", f"{row.latency_share:.1%}"]
-
-    def __rich__(self):
-        header, *lines = self._cells()
-        table = Table()
-        for position, title in enumerate(header):
-            table.add_column(title, justify="left" if position < 3 else "right", overflow="fold")
-        for position, line in enumerate(lines, start=1):
-            table.add_row(*map(Text, line), end_section=position == len(self.rows))
-        return table
-
-    def __repr__(self):
-        console = Console(file=io.StringIO(), width=1000, force_jupyter=False)
-        console.print(self)
-        return console.file.getvalue().rstrip()
-
-    def _repr_html_(self):
-        header, *lines = [[escape(text) for text in line] for line in self._cells()]
-        head = "".join(f"<th>{title}</th>" for title in header)
-        body = "".join(f"<tr>{''.join(f'<td>{text}</td>' for text in line)}</tr>" for line in lines)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def report(model: nn.Module, example: torch.Tensor | tuple[torch.Tensor, ...]) -> Report:
-    """Measure `model` layer by layer: one row for each Linear, convolution and attention, and the total.
-
-    `example` is a batch as in count_macs. The share of the time that a layer takes is its median over five forward
-    passes of that batch; the shares do not add up to one, since norms, activations and Python take time too.
-    Raises as count_macs does, and ValueError for a model without weights.
-    """
-    total = _sizes(model)  # before anything runs: it raises for a model that cannot be measured
-    macs, macs_of = _macs(model, example)
-    share_of = _latency_shares(model, example)
-    inside_attention = {module.out_proj for module in model.modules() if isinstance(module, nn.MultiheadAttention)}
-    rows = []
-    for name, layer in model.named_modules():
-        if isinstance(layer, LAYERS) and layer not in inside_attention and weights(layer):
-            shape = tuple(next(iter(weights(layer).values())).shape)
-            rows.append(Row(name, type(layer).__name__, shape, *_sizes(layer), macs_of[layer], share_of[layer]))
-    return Report(rows, Row("total", type(model).__name__, (), *total, macs, 1.0))
-
-
-def _sizes(model):
-    """The columns of a report from parameters to bytes."""
-    return count_parameters(model), count_parameters(model, nonzero=True), sparsity(model), model_bytes(model)
-
-
-def _inputs(example):
-    """`example` as the tuple of tensors that the model is called with."""
-    inputs = (example,) if isinstance(example, torch.Tensor) else example
-    if not isinstance(inputs, tuple) or not all(isinstance(tensor, torch.Tensor) for tensor in inputs):
-        raise TypeError(f"example must be a batch as a tensor, or a tuple of tensors: got {type(example).__name__}")
-    if not inputs or inputs[0].ndim == 0 or len(inputs[0]) == 0:
-        raise ValueError(f"example must be a batch of at least one, got {[tuple(tensor.shape) for tensor in inputs]}")
-    return inputs
-
-
-@contextmanager
-def _metered(model, meter):
-    """While `model` runs, a list of (layer, input shape, output shape, how much meter() grew in it) for each call.
-
-    The model is in eval mode without gradients, and PyTorch's fused fast path for attention is off, since neither hooks
-    nor FlopCounterMode see inside it; all is put back.
-    """
-    calls, entered = [], {}
-
-    def before(layer, args):
-        entered[layer] = meter()
-
-    def after(layer, args, kwargs, output):
-        grown = meter() - entered[layer]
-        x = getattr(next(iter((*args, *kwargs.values())), None), "data", None)  # of a PackedSequence too: its tensor
-        calls.append((layer, tuple(getattr(x, "shape", ())), tuple(getattr(output, "shape", ())), grown))
-
-    with ExitStack() as undo, torch.no_grad():
-        for module in model.modules():
-            undo.callback(setattr, module, "training", module.training)
-            if isinstance(module, (*LAYERS, nn.RNNBase)):
-                undo.enter_context(module.register_forward_pre_hook(before))
-                undo.enter_context(module.register_forward_hook(after, with_kwargs=True))
-        undo.callback(torch.backends.mha.set_fastpath_enabled, torch.backends.mha.get_fastpath_enabled())
-        torch.backends.mha.set_fastpath_enabled(False)
-        model.eval()
-        yield calls
-
-
-def _macs(model, example):
-    """(MACs of the model, Counter {layer: MACs}), both for one example."""
-    inputs = _inputs(example)
-    if name := without_values(model, meta=False):
-        raise ValueError(f"{name} is lazy and has no shape yet: run one forward pass first")
-    matrix_vector = {torch.ops.aten.mv: lambda matrix, vector, **_: 2 * math.prod(matrix)}  # PyTorch's counter has none
-    counter = FlopCounterMode(display=False, custom_mapping=matrix_vector)
-    with _metered(model, counter.get_total_flops) as calls, counter:
-        model(*inputs)
-    macs_of, total = Counter(), counter.get_total_flops() // 2
-    for layer, input_shape, output_shape, flops in calls:
-        macs = _call_macs(layer, input_shape, output_shape, flops // 2)
-        macs_of[layer] += macs
-        total += macs - flops // 2
-    batch = len(inputs[0])
-    return round(total / batch), Counter({layer: round(macs / batch) for layer, macs in macs_of.items()})
-
-
-def _call_macs(layer, input_shape, output_shape, counted):
-    """The MACs of one call of a layer; `counted` is what FlopCounterMode saw in it."""
-    if isinstance(layer, nn.RNNBase):  # LSTM and its kin may run as one operation that FlopCounterMode does not know
-        return math.prod(input_shape[:-1]) * sum(p.numel() for p in layer.parameters() if p.ndim == 2)
-    if type(layer).forward not in PLAIN_FORWARDS or not weights(layer):  # attention, a subclass, a parametrization
-        return counted
-    dims = len(output_shape) if isinstance(layer, nn.Linear) else layer.weight.ndim - 1
-    return math.prod(output_shape[:-dims]) * layer_macs(layer, input_shape[-dims:], output_shape[-dims:])
-
-
-def _latency_shares(model, example, passes=5):
-    """Counter {layer: its share of the time of a forward pass}, the median over a few passes."""
-    inputs = _inputs(example)
-
-    def meter():
-        wait_for_gpu()
-        return time.perf_counter()
-
-    shares = []
-    with _metered(model, meter) as calls:
-        model(*inputs)
-        for _ in range(passes):
-            calls.clear()
-            total, share = seconds(lambda: model(*inputs)), Counter()
-            for layer, _, _, spent in calls:
-                share[layer] += spent / total
-            shares.append(share)
-    return Counter({layer: sorted(share[layer] for share in shares)[passes // 2] for layer in shares[0]})

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
@@ -27,7 +26,7 @@ STYLE = {
     **{"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True},
     **{"font.size": 9.5, "axes.titlesize": "medium", "figure.dpi": 120, "grid.color": "0.9", "legend.frameon": False},
 }
-TICKS = np.array([0, 30, 50, 70, 80, 90, 95, 97, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.99, 99.999]) / 100
+TICKS = np.array([0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999, 0.9995, 0.9999, 0.99999])
 SPARSITY = "sparsity (% of weights removed)"
 CELLS = 128  # a mask with more rows or columns than this is drawn in blocks
 
@@ -42,13 +41,13 @@ def weight_histogram(
     """
     series = {"weights": before} if after is None else {"before": before, "after": after}
     for name, weights in series.items():
-        tensors = weights.values() if isinstance(weights, dict) else [weights]
-        series[name] = values = np.concatenate([[], *(t.detach().float().cpu().numpy().ravel() for t in tensors)])
+        parts = weights.values() if isinstance(weights, dict) else [weights]
+        series[name] = values = torch.cat([torch.empty(0), *(t.detach().float().cpu().ravel() for t in parts)]).numpy()
         if not values.size or not np.isfinite(values).all():
             raise ValueError(f"{name!r} must hold finite weights, got {values.size} of them: {values}")
-    if threshold is not None and not 0 <= threshold < math.inf:
+    if threshold is not None and not 0 <= (threshold := float(threshold)) < math.inf:
         raise ValueError(f"threshold must be a finite number, 0 or more, got {threshold}")
-    limit = max(threshold or 0.0, *(np.abs(values).max() for values in series.values())) or 1.0
+    limit = max(threshold or 0.0, *(float(np.abs(values).max()) for values in series.values())) or 1.0
     with _figure(title) as ax:
         for (name, values), look in zip(series.items(), ({"fill": True, "color": SKY}, {"color": BLACK, "lw": 1.2})):
             counts, edges = np.histogram(values, 101, (-limit, limit))  # odd: the middle bin is centred on zero
@@ -65,7 +64,7 @@ def weight_histogram(
 def mask_picture(mask: Tensor, target: Tensor | None = None, *, title: str = "") -> Figure:
     """Kept weights as an image: a mask (rows, columns), or (out, in, kh, kw) laid out as out x (in * kh * kw).
 
-    With `target`, three panels: target, yours, difference. Above 128 rows or columns a cell is a block, and a few errors
+    With `target`, three panels: target, yours, difference. Above 128 rows or columns a cell is a block; a few errors
     are circled. Raises ValueError for other dimensions, values other than 0 and 1, or two shapes.
     """
     masks = {"mask": mask} if target is None else {"target": target, "yours": mask}
@@ -78,14 +77,14 @@ def mask_picture(mask: Tensor, target: Tensor | None = None, *, title: str = "")
     titles = [f"{name}: {int(image.sum()):,} kept ({image.mean():.1%})" for name, image in zip(masks, images)]
     size, kernel = images.shape[1:], mask[0, 0].numel()
     block = (math.ceil(size[0] / CELLS), 1 if size[1] <= CELLS else math.ceil(size[1] / CELLS / kernel) * kernel)
-    blocks = F.avg_pool2d(images, block, ceil_mode=True)
+    blocks = torch.nn.functional.avg_pool2d(images, block, ceil_mode=True)
     full = blocks.max().item() or 1.0
     pictures = list(LinearSegmentedColormap.from_list("kept", ["white", BLUE])((blocks / full).numpy()))
     dark = "kept" if block == (1, 1) else f"{full:.0%} of a {block[0]} x {block[1]} block kept"
     legend = {BLUE: dark, "white": "removed"}
     if target is not None:
         wrong = torch.stack([images[1] > images[0], images[1] < images[0]])  # kept or removed, which it should not be
-        codes = F.max_pool2d(wrong * torch.tensor([1.0, 2.0]).view(2, 1, 1), block, ceil_mode=True).amax(0)
+        codes = torch.nn.functional.max_pool2d(wrong * torch.tensor([[[1.0]], [[2.0]]]), block, ceil_mode=True).amax(0)
         pictures.append(ListedColormap(["white", ORANGE, BLACK])(codes.int().numpy()))
         titles.append(f"difference: {int(wrong.sum()):,} wrong")
         legend |= {ORANGE: f"wrongly kept: {int(wrong[0].sum()):,}", BLACK: f"wrongly removed: {int(wrong[1].sum()):,}"}
@@ -93,7 +92,7 @@ def mask_picture(mask: Tensor, target: Tensor | None = None, *, title: str = "")
     with _figure(title, (2.4 + 2.3 * len(pictures), 3.6), len(pictures)) as axes:
         for ax, picture, subtitle in zip(np.atleast_1d(axes), pictures, titles):
             y, x = (np.minimum(np.arange(n + 1) * b, s) - 0.5 for n, b, s in zip(picture.shape, block, size))
-            ax.pcolormesh(x, y, picture, edgecolors="0.8" if picture.size <= 4 * 1000 else "none", linewidth=0.4)
+            ax.pcolormesh(x, y, picture, edgecolors="0.8" if x.size * y.size <= 1000 else "none", linewidth=0.4)
             ax.set(title=subtitle, xlabel=xlabel, ylabel="output" if mask.ndim == 2 else "filter", ylim=y[[-1, 0]])
             ax.locator_params(nbins=6, steps=[1, 2, 5, 10], integer=True)
             ax.label_outer()
@@ -108,13 +107,13 @@ def layer_sparsity(sparsities: dict[str, dict[str, float]], *, title: str = "") 
     """Grouped bars of {label: {layer: sparsity}}, sparsity a fraction; a layer that a label lacks has no bar."""
     _check(sparsities, "the sparsity")
     layers = list(dict.fromkeys(layer for row in sparsities.values() for layer in row))
-    width, count = 0.8 / len(sparsities), len(layers) * len(sparsities)
-    with _figure(title, (min(max(6.4, 0.3 * count), 12), 3.8 if len(layers) <= 8 else 4.8), percent=SPARSITY) as ax:
+    width, count, crowded = 0.8 / len(sparsities), len(layers) * len(sparsities), len("".join(layers)) > 60
+    with _figure(title, (min(max(6.4, 0.3 * count), 12), 4.8 if crowded else 3.8), percent=SPARSITY) as ax:
         for index, ((label, row), look) in enumerate(zip(sparsities.items(), BARS())):
             places = [layers.index(layer) + (index - (len(sparsities) - 1) / 2) * width for layer in row]
             bars = ax.bar(places, list(row.values()), width, label=label, edgecolor="white", **look)
             ax.bar_label(bars, fmt=lambda y: f"{100 * y:.1f}", padding=2, fontsize=7, rotation=90 if count > 20 else 0)
-        ax.set_xticks(range(len(layers)), layers, rotation=90 if len(layers) > 8 else 0)
+        ax.set_xticks(range(len(layers)), layers, rotation=90 if crowded else 0)
         ax.set(ylim=(0, 1.1), yticks=np.linspace(0, 1, 6), xlabel="layer", xmargin=0.02)
         ax.grid(axis="x", visible=False)
     return ax.figure
@@ -125,15 +124,15 @@ def accuracy_against_sparsity(
 ) -> Figure:
     """Curves of {label: {sparsity: accuracy}}, both fractions, on an axis that tells 90, 95, 97, 98 and 99 % apart.
 
-    Of a list over seeds the mean is drawn, with whiskers from lowest to highest. `dense`, the accuracy before pruning, is
-    a line, and `budget`, the loss allowed, a band below it; the picture then ends ten budgets below `dense`. Raises
+    Of a list over seeds the mean is drawn, with whiskers from lowest to highest. `dense`, the accuracy before pruning,
+    is a line, and `budget`, the loss allowed, a band below it; the picture then ends ten budgets below `dense`. Raises
     ValueError for a sparsity outside 0..0.99999, an accuracy outside 0..1, or a budget without `dense`.
     """
     _check(curves, "the accuracy")
     if not 0 <= (dense or 0) <= 1 or (budget is not None and not 0 < budget < (dense or 0)):
         raise ValueError(f"dense must be a fraction, and budget above 0 and below it; got {dense} and {budget}")
-    points = {k: np.array([(s, np.mean(c[s]), np.min(c[s]), np.max(c[s])) for s in sorted(c)]) for k, c in curves.items()}
-    sparsities, _, lows, highs = np.concatenate(list(points.values())).T
+    rows = {k: np.array([(s, np.mean(c[s]), np.min(c[s]), np.max(c[s])) for s in sorted(c)]) for k, c in curves.items()}
+    sparsities, _, lows, highs = np.concatenate(list(rows.values())).T
     if not ((sparsities >= 0) & (sparsities <= TICKS[-1])).all():
         raise ValueError(f"every sparsity must be a fraction 0..{TICKS[-1]}, got {sparsities}")
     ticks = TICKS[TICKS.searchsorted(sparsities.min(), "right") - 1 : TICKS.searchsorted(sparsities.max()) + 1]
@@ -145,10 +144,10 @@ def accuracy_against_sparsity(
             ax.axhline(dense, color="0.4", linewidth=1, label=f"dense: {dense:.1%}")
         if budget is not None:
             ax.axhspan(dense - budget, dense, color="0.85", lw=0, label=f"allowed loss: {100 * budget:.3g} pp")
-        for label, rows in points.items():
-            x, mean, low, high = rows.T
-            note = f" (falls to {mean.min():.0%})" if mean.min() < bottom else ""
-            (line,) = ax.plot(x, mean, label=label + note)
+        for label, points in rows.items():
+            x, mean, low, high = points.T
+            note = f" (falls to {mean.min():.0%})" if mean.min() < bottom - margin else ""
+            (line,) = ax.plot(x, mean, label=f"{label}{note}")
             ax.vlines(x, low, high, color=line.get_color(), linewidth=1)
         ax.set_xticks(ticks, [f"{100 * tick:.5g}" for tick in ticks])
         ax.set(xlim=(1 - 1.05 * (1 - ticks[0]), 1 - (1 - ticks[-1]) / 1.05), ylim=(bottom - margin, top + margin))
@@ -166,6 +165,17 @@ def training_history(histories: dict[str, list[dict]], *, title: str = "") -> Fi
     """Validation accuracy after each epoch of {label: history}, the histories of training.train."""
     lines = {label: {row["epoch"] + 1: row["accuracy"] for row in history} for label, history in histories.items()}
     return _lines(lines, "epochs trained", "validation accuracy (%)", title)
+
+
+def energy_curve(curves: dict[str, Tensor], energy: float = 0.9, *, title: str = "") -> Figure:
+    """Energy against rank 1, 2, 3, ... of {label: metrics.energy_curve(weight)}, with the rank that holds `energy`."""
+    lines = {}
+    for label, curve in curves.items():
+        rank = int((curve < energy).sum()) + 1
+        lines[f"{label}: {energy:.0%} at rank {rank}"] = dict(enumerate(curve.tolist(), start=1))
+    figure = _lines(lines, "singular values kept, largest first", "energy held (%)", title)
+    figure.axes[0].axhline(energy, color="0.4", linewidth=1)
+    return figure
 
 
 def save(figure: Figure, path: str | Path) -> None:

@@ -16,8 +16,9 @@ def test_mask_on_drawn_scores():
         for case, scores in (
             ("plain", drawn),
             ("tiny", drawn * 1e-7),
+            ("nearly equal", 1 + drawn.double() * 1e-9),
             ("with many ties", (2 * drawn).round()),
-            ("transposed", drawn.permute(*reversed(range(drawn.ndim)))),
+            ("transposed", drawn.permute(tuple(reversed(range(drawn.ndim))))),
             *((str(dtype), drawn.to(dtype)) for dtype in (torch.float16, torch.bfloat16, torch.float64)),
         ):
             sparsity = torch.rand((), generator=generator).item()
@@ -215,9 +216,9 @@ def test_iterative_prune_on_drawn_models():
 
 def test_nm_mask_on_drawn_scores():
     generator = torch.Generator().manual_seed(checking.hidden_seed())
-    for shape, m in (((24,), 4), ((5, 16), 4), ((4, 6, 2, 2), 8), ((3, 2, 15), 5), ((7, 6), 2)):
+    for shape, m in (((24,), 4), ((5, 16), 4), ((4, 8, 3, 2), 4), ((4, 6, 2, 2), 8), ((3, 2, 15), 5), ((7, 6), 2)):
         drawn = torch.randn(shape, generator=generator)
-        turned = torch.randn(shape[::-1], generator=generator).permute(*reversed(range(len(shape))))
+        turned = torch.randn(shape[::-1], generator=generator).permute(tuple(reversed(range(len(shape)))))
         for scores in (drawn, drawn.round(), turned, drawn.half(), drawn.bfloat16() * 1e-3):
             n = int(torch.randint(0, m + 1, (), generator=generator))
             groups = scores.double().numpy().reshape(-1, m)

@@ -1,0 +1,93 @@
+"""Claim: the shipped CIFAR-10 network, pruned to 90% in steps, loses at most 3 pp.
+
+    nice python benchmarks/cifar10_pruning.py            about 20 minutes on two quiet cores; goes on after a kill
+
+Loads datasets/checkpoints/cifar10_cnn.safetensors and prunes it twice: all layers, and all but the first and the last. The
+better of the two on the validation images is evaluated on test, once. The 90% is always of all convolution and Linear
+weights, so that leaving layers out buys nothing. One network, one run; the interval is of the paired difference over the
+test images (a test image is right or wrong before and after), 95%, normal approximation.
+"""
+
+import argparse
+import copy
+import hashlib
+import shutil
+import time
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from safetensors.torch import load_file
+
+from tinyshrink import data, magnitude, metrics, models, training
+
+CHECKPOINT = Path(__file__).parents[1] / "datasets" / "checkpoints" / "cifar10_cnn.safetensors"
+SPARSITY, TARGET = 0.9, 0.03
+EPOCHS, SCHEDULE = (1, 1, 1, 1, 4), "cubic"  # epochs of recovery after each step
+RECIPE = {"lr": 0.1, "weight_decay": 5e-4, "batch_size": 128, "augment": data.crop_and_flip, "autocast": torch.bfloat16}
+CHOICES = {"all layers": (), "without first and last": ("conv", "fc")}
+
+
+def prune(model, cifar, ignore, folder):
+    """Prune `model` in place to SPARSITY of all its weights; each step's state is kept in `folder` until the end."""
+    weights, free = metrics.weights(model), magnitude.prunable(model, ignore)
+    total = sum(weight.numel() for weight in weights.values())
+    steps = enumerate(EPOCHS)
+
+    def recover(model):
+        step, epochs = next(steps)
+        history = training.train(model, cifar, epochs, **RECIPE, checkpoint=folder / f"{step}.state", seed=step)
+        accuracy, level = history[-1]["accuracy"], metrics.sparsity(model)
+        print(f"  {level:.1%} sparse, {epochs} epochs of recovery: validation {accuracy:.2%}", flush=True)
+
+    amount = SPARSITY * total / sum(weight.numel() for weight in free.values())
+    magnitude.iterative_prune(model, amount, len(EPOCHS), recover, kind=SCHEDULE, ignore=ignore)
+    assert abs(metrics.sparsity(model) - SPARSITY) < 1e-4, "the weights are not as sparse as claimed"
+
+
+@torch.no_grad()
+def correct(model, split):
+    """Which images of a split `model` gets right, as a float tensor (N,) of 0 and 1."""
+    model.eval()
+    return torch.cat([model(x).argmax(1) == y for x, y in zip(split.x.split(500), split.y.split(500))]).float()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.parse_args()
+    started, cifar = time.perf_counter(), data.load("cifar10")
+    dense = models.CifarCNN()
+    dense.load_state_dict(load_file(CHECKPOINT))
+    dense = dense.to(memory_format=torch.channels_last)
+    source = hashlib.sha256(CHECKPOINT.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:12]
+    folder = Path("build") / f"cifar10_pruning-{source}"
+    before = training.evaluate(dense, cifar.validation)
+    pruned, validation = {}, {}
+    for number, (choice, ignore) in enumerate(CHOICES.items()):
+        print(choice)
+        pruned[choice] = copy.deepcopy(dense)
+        prune(pruned[choice], cifar, ignore, folder / str(number))
+        validation[choice] = training.evaluate(pruned[choice], cifar.validation)
+    chosen = max(validation, key=validation.get)
+    was_right, is_right = correct(dense, cifar.test), correct(pruned[chosen], cifar.test)
+    change = was_right - is_right
+    loss, half = change.mean().item(), 1.96 * change.std().item() / len(change) ** 0.5
+    title = f"CifarCNN, {SPARSITY:.0%} of the weights removed in {len(EPOCHS)} steps, {sum(EPOCHS)} epochs"
+    table = Table("", "validation", "test", "nonzero parameters", title=title)
+    kept = f"{metrics.count_parameters(dense, nonzero=True):,}"
+    table.add_row("dense", f"{before:.2%}", f"{was_right.mean():.2%}", kept)
+    for choice, model in pruned.items():
+        on_test = f"{is_right.mean():.2%}" if choice == chosen else "not chosen"
+        kept = f"{metrics.count_parameters(model, nonzero=True):,}"
+        table.add_row(f"pruned, {choice}", f"{validation[choice]:.2%}", on_test, kept)
+    table.add_section()
+    table.add_row("loss, pp", "", f"{100 * loss:+.2f} ± {100 * half:.2f}", "")
+    table.add_row("target, pp", "", f"at most {100 * TARGET:g}", "met" if loss <= TARGET else "NOT met")
+    Console().print(table)
+    print(f"{(time.perf_counter() - started) / 60:.1f} minutes since the last start, {torch.get_num_threads()} thread(s)")
+    shutil.rmtree(folder)
+
+
+if __name__ == "__main__":
+    main()
