@@ -8,24 +8,17 @@ Prints, for each sparsity, accuracy on the 360 test digits before and after, mea
 
 import argparse
 import copy
-import statistics
 
 import torch
+from intervals import interval, points
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from scipy.stats import t as student_t
 
 from tinyshrink import data, magnitude, metrics, models, training
 
 STEPS, EPOCHS, LR = 5, 4, 0.02
 TARGETS = {0.9: 0.01, 0.95: None, 0.97: 0.05}
-
-
-def interval(values):
-    """(mean, half width of the 95% interval) of a list."""
-    half = student_t.ppf(0.975, len(values) - 1) * statistics.stdev(values) / len(values) ** 0.5
-    return statistics.mean(values), half
 
 
 def losses(seed):
@@ -60,10 +53,10 @@ def main():
     table = Table("sparsity", "way", "loss, pp", "target, pp", "met", title=f"digits CNN, {len(seeds)} seeds")
     for sparsity, target in TARGETS.items():
         for way in ("iterative", "one cut"):
-            loss, width = interval([lost[sparsity, way] for _, lost in runs])
-            met = "" if target is None or way != "iterative" else "yes" if loss < target else "NO"
+            values = [lost[sparsity, way] for _, lost in runs]
+            met = "" if target is None or way != "iterative" else "yes" if interval(values)[0] < target else "NO"
             goal = f"under {100 * target:g}" if met else ""
-            table.add_row(f"{sparsity:.0%}", way, f"{100 * loss:+.2f} ± {100 * width:.2f}", goal, met)
+            table.add_row(f"{sparsity:.0%}", way, points(values), goal, met)
     Console().print(table)
     print(f"dense accuracy: {mean:.2%} ± {half:.2%} of 360 test digits (one digit is 0.28 pp)")
 

@@ -207,7 +207,7 @@ def execute(notebook):
     from nbclient import NotebookClient
 
     os.environ["TQDM_DISABLE"] = "1"  # bars are for people, not for files
-    client = NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False)
+    client = NotebookClient(notebook, timeout=600, kernel_name="python3", record_timing=False, coalesce_streams=True)
     client.execute(stderr=subprocess.DEVNULL)  # the kernel's own log; what cells print goes into the notebook
 
 

@@ -62,7 +62,7 @@ def test_global_masks_rank_all_layers_together():
 
 
 def test_global_masks_count_is_exact_over_the_total():
-    scores = {"b": torch.ones(3), "c": torch.ones(1, 5), "a": torch.ones(3, 3)}
+    scores = {"b": torch.ones(5), "c": torch.ones(1, 3), "a": torch.ones(3, 3)}
     for sparsity in (0, 0.1, 0.25, 0.5, 0.8, 1):
         masks = magnitude.global_masks(scores, sparsity)
         got = [kept for name in scores for kept in masks[name].flatten().tolist()]
@@ -91,13 +91,13 @@ def test_apply_masks_zeroes_in_place():
 
 
 def test_apply_masks_refuses_an_unknown_name():
-    for name in ("weigth", "0.weight", "masks"):
+    for names in (["weigth"], ["0.weight"], ["weight", "masks"]):
         error = None
         try:
-            magnitude.apply_masks(nn.Linear(2, 2), {name: torch.ones(2, 2, dtype=torch.bool)})
+            magnitude.apply_masks(nn.Linear(2, 2), {name: torch.ones(2, 2, dtype=torch.bool) for name in names})
         except Exception as raised:
             error = raised
-        assert isinstance(error, KeyError), f"a model without parameter {name!r}: expected a KeyError, got {error!r}"
+        assert isinstance(error, KeyError), f"a model without {names[-1]!r} should raise a KeyError, it gave {error!r}"
 
 
 def test_polynomial_is_cubic_as_published():
@@ -125,8 +125,8 @@ def test_exponential_keeps_a_constant_fraction():
     levels = [magnitude.exponential(0.1, 0.7, step / 4) for step in range(5)]
     for step, (got, expected) in enumerate(zip(levels, (0.1, 0.3161479, 0.4803848, 0.6051778, 0.7))):
         assert abs(got - expected) < 1e-6, f"from 0.1 to 0.7 at progress {step / 4}: expected {expected}, got {got}"
-    for before, after in zip(levels, levels[1:]):
-        kept = (1 - after) / (1 - before)
+    for step in range(4):
+        kept = (1 - levels[step + 1]) / (1 - levels[step])
         assert abs(kept - (1 / 3) ** (1 / 4)) < 1e-9, f"each step should keep 0.7598357 of what is left, got {kept}"
 
 
@@ -202,10 +202,10 @@ def test_iterative_prune_trains_after_every_step():
 
 
 def test_iterative_prune_follows_its_schedule():
+    model, zeros = nn.Linear(10, 10), []
     for options, expected in (({}, [46, 70, 79, 80]), ({"kind": "exponential"}, [33, 55, 70, 80])):
-        model = nn.Linear(10, 10)
         nn.init.ones_(model.weight)
-        zeros = []
+        zeros.clear()
         magnitude.iterative_prune(model, 0.8, 4, lambda m: zeros.append(int((m.weight == 0).sum())), **options)
         assert zeros == expected, f"{options or 'the cubic schedule'}: expected {expected} zeros of 100, got {zeros}"
 
@@ -278,15 +278,14 @@ def test_taylor_scores_are_weight_times_gradient():
 
 
 def test_lottery_ticket_prunes_by_the_trained_weights():
-    model = nn.Linear(4, 1)
-    model.weight.data = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
-    init = {name: value.clone() for name, value in model.state_dict().items()}
-    masks = magnitude.lottery_ticket(
-        model, init, 0.5, 1, lambda m: m.weight.data.mul_(torch.tensor([[8.0, 4.0, 0.1, 0.1]]))
+    model, trained = nn.Linear(4, 1), torch.tensor([[3.0, -3.5, -0.5, 0.4]])
+    init = {"weight": torch.tensor([[1.0, 2.0, 3.0, 4.0]]), "bias": torch.tensor([0.5])}
+    masks = magnitude.lottery_ticket(model, init, 0.5, 1, lambda m: m.weight.data.copy_(trained))
+    got = [*model.weight.tolist()[0], model.bias.item()]
+    assert got == [1, 2, 0, 0, 0.5], (
+        f"1 2 3 4 in init, {trained.tolist()[0]} when trained: the ticket should be 1 2 0 0 with bias 0.5, got {got}"
     )
-    got = model.weight.tolist()[0]
-    assert got == [1, 2, 0, 0], f"1 2 3 4 were trained to 8 8 0.3 0.4: the ticket is [1, 2, 0, 0], got {got}"
-    assert masks["weight"].tolist() == [[True, True, False, False]], f"the masks are {masks['weight'].tolist()}"
+    assert masks["weight"].tolist() == [[True, True, False, False]], f"got the masks {masks['weight'].tolist()}"
 
 
 def test_lottery_ticket_rewinds_each_round_to_init():
@@ -536,7 +535,7 @@ def test_scores_and_weights_that_are_not_finite_are_refused(value, dtype):
     model[1].weight.data[0] = scores
     before = model[0].weight.clone()
     for scope in ("global", "layer"):
-        with pytest.raises(ValueError, match="1.weight holds NaN or infinite"):
+        with pytest.raises(ValueError, match=r"1.weight holds NaN or infinite"):
             magnitude.prune(model, 0.5, scope)
     with pytest.raises(ValueError, match="NaN or infinity"):
         magnitude.prune(model, 0.5, criterion=lambda weight: weight * math.nan, ignore="1")
@@ -563,11 +562,11 @@ def test_a_model_without_anything_to_prune_is_refused():
 def test_a_misspelt_layer_to_ignore_is_refused_and_the_near_one_named():
     model = models.LeNet300()
     for ignore in ("fc_1", ["fc_1"], ("fc3", "fc_1")):
-        with pytest.raises(ValueError, match="'fc_1'.*LeNet300.*did you mean 'fc1'"):
+        with pytest.raises(ValueError, match=r"'fc_1'.*LeNet300.*did you mean 'fc1'"):
             magnitude.prune(model, 0.5, ignore=ignore)
-    with pytest.raises(ValueError, match="did you mean 'fc1.weight'"):
+    with pytest.raises(ValueError, match=r"did you mean 'fc1.weight'"):
         magnitude.prune(model, 0.5, ignore="fc1.wieght")
-    with pytest.raises(ValueError, match="'zzz', which LeNet300 does not have$"):
+    with pytest.raises(ValueError, match=r"'zzz', which LeNet300 does not have$"):
         magnitude.prune(model, 0.5, ignore="zzz")
     assert metrics.sparsity(model) == 0
 
@@ -587,7 +586,7 @@ def test_unknown_scope_criterion_and_schedule_are_refused():
         magnitude.prune(model, 0.5, "local")
     with pytest.raises(ValueError, match="magnitude, taylor, random or a function, got 'l1'"):
         magnitude.prune(model, 0.5, criterion="l1")
-    with pytest.raises(ValueError, match="no schedule is called 'cosine'.*linear, cubic, polynomial, exponential"):
+    with pytest.raises(ValueError, match=r"no schedule is called 'cosine'.*linear, cubic, polynomial, exponential"):
         magnitude.schedule("cosine", 0, 0.9, 10)
     with pytest.raises(ValueError, match="cosine"):
         magnitude.iterative_prune(model, 0.5, 2, lambda m: None, kind="cosine")
@@ -621,13 +620,14 @@ def test_schedules_go_up_from_start_to_end(kind, start, end, steps):
     level = magnitude.schedule(kind, start, end, steps)
     levels = [level(step) for step in range(steps + 1)]
     assert levels[0] == pytest.approx(start, abs=1e-12) and levels[-1] == pytest.approx(end, abs=1e-12)
-    assert all(before <= after for before, after in zip(levels, levels[1:]))
+    assert levels == sorted(levels)
     assert all(0 <= value <= 1 for value in levels)
 
 
 def test_schedules_take_their_options():
     assert magnitude.schedule("polynomial", 0, 0.8, 2, power=2)(1) == pytest.approx(0.6)
     assert magnitude.schedule("multistep", 0, 0.8, 4, jumps=2)(3) == pytest.approx(0.4)
+    assert magnitude.multistep(0, 0.9, 0.5) == pytest.approx(0.3)
 
 
 def test_a_step_outside_the_schedule_is_refused():
@@ -648,7 +648,7 @@ def test_bad_schedules_are_refused_when_they_are_made():
         for start, end in ((0, 1), (0.5, 0.5)):
             with pytest.raises(ValueError, match=f"start < end < 1, got start {start} and end {end}"):
                 magnitude.schedule(kind, start, end, 10)
-    with pytest.raises(ValueError, match="start < end < 1, got start 0.7 and end 0.1"):
+    with pytest.raises(ValueError, match=r"start < end < 1, got start 0.7 and end 0.1"):
         magnitude.exponential(0.7, 0.1, 0.5)
 
 
@@ -843,7 +843,7 @@ def test_iterative_pruning_ends_exactly_and_its_masks_are_nested():
 
     masks = magnitude.iterative_prune(model, 0.83, 6, train)
     assert len(masks_seen) == 6 and metrics.sparsity(model) == masks.sparsity == pytest.approx(60 / 72)
-    assert all(not (after & ~before).any() for before, after in zip(masks_seen, masks_seen[1:]))
+    assert not any((masks_seen[step + 1] & ~masks_seen[step]).any() for step in range(5))
     assert all(torch.equal(model.get_parameter(name) != 0, mask) for name, mask in masks.items())
 
 
@@ -924,6 +924,8 @@ def test_check_emptied_layer_takes_the_smallest_fraction_kept():
 def test_check_one_shot_loss_takes_percentage_points():
     for right in (6.1, 6.13, 6.0999):
         check_one_shot_loss(right, 0.911, 0.972)
+    check_one_shot_loss(-1, 0.97, 0.96)  # one cut may be better than many
+    check_one_shot_loss(0, 0.97, 0.97)
     for wrong in (0.061, -6.1, 6.3, 6.7, 610, 0, math.nan):
         with pytest.raises(AssertionError):
             check_one_shot_loss(wrong, 0.911, 0.972)

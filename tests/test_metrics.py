@@ -1,3 +1,4 @@
+import copy
 import math
 import time
 
@@ -10,7 +11,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 from torch.utils.flop_counter import FlopCounterMode
 
-from tinyshrink import metrics, models
+from tinyshrink import data, metrics, models, training
 
 # Checks, in the order of the lesson.
 
@@ -259,6 +260,137 @@ def test_effective_rank_finds_the_rank_of_a_product():
     assert got == 3, f"(20 x 3) times (3 x 30) has rank 3, got {got}"
     got = metrics.effective_rank(torch.diag(torch.tensor([100.0, 9.0, 9.0])))
     assert got == 2, f"by default 99 % of the energy, and 10000 of 10162 is 98.4 %: expected rank 2, got {got}"
+
+
+# Checks of the questions and of the success criterion.
+
+
+def check_layers(answer_bytes, answer_macs, model, example):
+    """The names of a layer with the most parameters and of one with the most MACs."""
+    sizes = {name: metrics.count_parameters(layer) for name, layer in metrics.layers(model).items()}
+    work = metrics.macs_by_layer(model, example)
+    for what, answer, amounts in (("parameters", answer_bytes, sizes), ("MACs", answer_macs, work)):
+        assert answer in amounts, f"{what}: the answer is the name of a layer, one of {', '.join(amounts)}, got {answer!r}"
+        assert amounts[answer] == max(amounts.values()), f"another layer has more {what} than {answer}"
+
+
+def check_factors(answer, change):
+    """How many times fewer numbers two factors of the rank that holds 90% of the energy have than the matrix."""
+    assert isinstance(answer, (int, float)), f"the answer is a number, got {answer!r}"
+    rows, columns = change.shape
+    rank = round(change.numel() / answer / (rows + columns), 6)
+    assert rank == int(rank), f"{answer} times fewer numbers is no whole rank: count both factors, {rows} x r and r x {columns}"
+    assert rank == metrics.effective_rank(change, 0.9), f"that is rank {rank:.0f}, which is not the one that holds 90%"
+
+
+def check_cut(cut_at, threshold, trained):
+    """Half of the weights of cut_at(trained, threshold) at least are zero; it reads at most 2 pp fewer test digits right."""
+    assert isinstance(threshold, (int, float)), f"threshold is a number that you choose, got {threshold!r}"
+    cut = cut_at(trained, threshold)
+    assert isinstance(cut, nn.Module) and cut is not trained, "cut_at must return a copy: copy.deepcopy(model)"
+    dense, share = metrics.sparsity(trained), metrics.sparsity(cut)
+    assert dense < 0.01, f"cut_at has cut `trained` itself ({dense:.1%} zeros): train it again, and cut a copy"
+    assert share >= 0.5, f"at {threshold} only {share:.1%} of the weights are zero, expected at least 50%"
+    for name, before in trained.state_dict().items():
+        after = cut.state_dict()[name]
+        assert torch.equal(after[after != 0], before[after != 0]), f"{name} was changed in places where it is not zero"
+    test = data.load("digits").test
+    lost = 100 * (training.evaluate(trained, test) - training.evaluate(cut, test))
+    assert lost <= 2, f"with {share:.1%} zeros it reads {lost:.2f} pp fewer of the test digits right: cut nearer to zero"
+
+
+@pytest.mark.parametrize("answers", [("fc1", "conv2"), ("fc1", "conv3")])
+def test_the_question_of_the_layers_takes_either_of_two_equal_ones(answers):
+    check_layers(*answers, models.DigitsCNN(), torch.zeros(2, 1, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [
+        ((None, None), "parameters: the answer is the name"),
+        (("conv3", "conv2"), "another layer has more parameters than conv3"),
+        (("fc1", "fc1"), "another layer has more MACs than fc1"),
+        (("fc1", "elsewhere"), "MACs: the answer is the name"),
+    ],
+)
+def test_the_question_of_the_layers_refuses(answers, message):
+    with pytest.raises(AssertionError, match=message):
+        check_layers(*answers, models.DigitsCNN(), torch.zeros(2, 1, 8, 8))
+
+
+CHANGE = torch.diag(torch.tensor([3.0, 3.0, 1.0, 0.1]))[:, :3]  # 90% of the energy at rank 2
+
+
+def test_the_question_of_the_factors_takes_the_numbers_saved():
+    check_factors(12 / (2 * 7), CHANGE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (None, "is a number, got None"),
+        (2, "no whole rank"),
+        (2 * 7 / 12, "no whole rank"),
+        (12 / (2 * 4), "no whole rank"),
+        (12 / 7, "rank 1, which is not"),
+        (12 / (3 * 7), "rank 3, which is not"),
+    ],
+)
+def test_the_question_of_the_factors_refuses(answer, message):
+    with pytest.raises(AssertionError, match=message):
+        check_factors(answer, CHANGE)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    torch.manual_seed(0)
+    model = models.DigitsCNN()
+    training.train(model, data.load("digits"), epochs=4)
+    return model
+
+
+def cut_at(model, threshold):
+    cut = copy.deepcopy(model)
+    for weight in metrics.weights(cut).values():
+        weight.data *= weight.abs() >= threshold
+    return cut
+
+
+def cut_with_a_change(model, threshold):
+    cut = cut_at(model, threshold)
+    cut.bn1.bias.data += 0.1
+    return cut
+
+
+def cut_in_place(model, threshold):
+    for weight in metrics.weights(model).values():
+        weight.data[weight.abs() < threshold] = 0
+    return copy.deepcopy(model)
+
+
+def test_the_criterion_takes_a_cut_that_keeps_its_promise(trained):
+    check_cut(cut_at, 0.024, trained)
+
+
+@pytest.mark.parametrize(
+    ("cut", "threshold", "message"),
+    [
+        (cut_at, None, "threshold is a number"),
+        (cut_at, 0.01, r"only 2.\..% of the weights"),
+        (cut_at, 0.045, "fewer of the test digits"),
+        (cut_with_a_change, 0.024, "bn1.bias was changed"),
+        (lambda model, threshold: model, 0.024, "must return a copy"),
+        (lambda model, threshold: None, 0.024, "must return a copy"),
+    ],
+)
+def test_the_criterion_refuses(trained, cut, threshold, message):
+    with pytest.raises(AssertionError, match=message):
+        check_cut(cut, threshold, trained)
+
+
+def test_the_criterion_notices_that_the_original_was_cut(trained):
+    with pytest.raises(AssertionError, match="has cut `trained` itself"):
+        check_cut(cut_in_place, 0.024, copy.deepcopy(trained))
 
 
 # Tests of what is given.

@@ -1,7 +1,9 @@
+import hashlib
+
 import pytest
 import torch
 
-from tinyshrink import models
+from tinyshrink import data, models, training
 
 
 @pytest.mark.parametrize(
@@ -18,3 +20,23 @@ def test_each_network_has_the_size_that_its_docstring_states(model, shape, param
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
     assert f"{parameters:,} parameters" in " ".join(model.__doc__.split())
     assert network(torch.zeros(2, *shape)).shape == (2, 10)
+
+
+def test_the_shipped_checkpoint_is_the_one_of_its_card():
+    [path] = models.CHECKPOINTS.glob("*.safetensors")
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert f"SHA-256: `{digest}`" in path.with_suffix(".md").read_text(encoding="utf-8")
+    model = models.load_pretrained("cifar10_cnn")
+    assert not model.training and model(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+
+
+@pytest.mark.realdata
+def test_the_shipped_teacher_reads_the_real_test_images_as_its_card_says():
+    accuracy = training.evaluate(models.load_pretrained("cifar10_cnn"), data.load("cifar10").test)
+    card = (models.CHECKPOINTS / "cifar10_cnn.md").read_text(encoding="utf-8")
+    assert accuracy >= 0.87 and f"test {accuracy:.2%}" in card
+
+
+def test_an_unknown_checkpoint_says_which_there_are():
+    with pytest.raises(ValueError, match="'resnet': expected one of cifar10_cnn"):
+        models.load_pretrained("resnet")

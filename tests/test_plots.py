@@ -171,6 +171,7 @@ def test_histogram_of_zeros_is_drawn():
         ((WEIGHTS, {"fc": torch.tensor([float("inf")])}), "'after'"),
         ((WEIGHTS, None, -0.1), "-0.1"),
         ((WEIGHTS, None, NAN), "nan"),
+        ((WEIGHTS, None, float("inf")), "got inf"),
     ],
 )
 def test_histogram_refuses(arguments, message):
@@ -188,6 +189,11 @@ def test_mask_is_dark_where_a_weight_is_kept(dtype):
         assert tuple(picture[row, column]) == color(plots.BLUE if kept else "white")
     assert ax.get_ylim() == (1.5, -0.5) and ax.get_xlim() == (-0.5, 2.5)  # the first row on top
     assert ax.get_title() == "mask: 3 kept (50.0%)"
+
+
+def test_a_mask_that_keeps_nothing_is_white():
+    (ax,) = plots.mask_picture(torch.zeros(3, 300)).axes
+    assert (cells(ax) == 1).all()
 
 
 def test_mask_of_a_convolution_has_a_row_for_each_filter():

@@ -81,17 +81,15 @@ def global_masks(scores: Mapping[str, torch.Tensor], sparsity: float) -> dict[st
 def nm_mask(scores: torch.Tensor, n: int, m: int) -> torch.Tensor:
     """Keep the n largest scores of every m neighbours: the N:M pattern that sparse tensor cores run (2:4).
 
-    Neighbours are consecutive inputs of one output: groups of m along the row of scores.flatten(1) (a 1-D tensor is one
-    row). Among equal scores the earliest is removed first.
+    Neighbours are m consecutive inputs of one output, along the rows of scores.flatten(1); a 1-D tensor is one row.
+    Among equal scores the earliest goes first. Arguments: scores (outputs, inputs, ...), 0 <= n <= m. Returns a bool
+    tensor of that shape, True = kept. Raises ValueError when n and m do not fit, or m does not divide the rows.
 
-    Arguments: scores (outputs, inputs, ...), larger = more important; 0 <= n <= m. Returns a bool tensor of that shape.
-    Raises ValueError when n and m do not fit each other, or m does not divide the row.
-
-    Example: scores [[1, 4, 3, 2]] with 2:4 give [[False, True, True, False]].
+    Example: scores [[1, 4, 3, 2]] with 2:4 give [[False, True, True, False]]. Hint: argsort(stable=True) in groups of m.
     """
     if not 0 <= n <= m or m == 0:
         raise ValueError(f"n:m needs 0 <= n <= m and m > 0, got {n}:{m}")
-    if scores.numel() == 0 or (scores[:1].numel() % m and scores.ndim > 1) or (scores.ndim == 1 and len(scores) % m):
+    if scores.numel() == 0 or scores.numel() // (len(scores) if scores.ndim > 1 else 1) % m:
         raise ValueError(f"rows of scores of shape {tuple(scores.shape)} do not divide into groups of {m}")
     groups = scores.detach().reshape(-1, m)
     order = groups.argsort(dim=1, stable=True)  # (groups, m), smallest first
@@ -136,7 +134,7 @@ class Masks(dict):
     def hold(self, model: nn.Module):
         """Inside the `with` block, removed weights of `model` are set back to zero after every step of any optimizer.
 
-        Zeroing the gradient would not do: momentum and weight decay move a weight whose gradient is zero.
+        Zeroing the gradient would not do: momentum, and Adam's averages, move a weight whose gradient is zero.
         """
         apply_masks(model, self)
         handle = register_optimizer_step_post_hook(lambda *_: apply_masks(model, self))

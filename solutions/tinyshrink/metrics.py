@@ -166,7 +166,7 @@ def as_inputs(example: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.T
 
 @contextmanager
 def watched(model: nn.Module, before: Callable, after: Callable):
-    """Inside the `with` block before(layer, args) and after(layer, args, output) are called around each layer's forward.
+    """In the `with` block before(layer, args) and after(layer, args, output) are called around the forward of each layer.
 
     The model is in eval mode without gradients, and PyTorch's fused attention is off, since hooks and FlopCounterMode
     see nothing inside it. In the end all is put back.

@@ -1,7 +1,12 @@
 """The networks of the course: small enough to train while you wait, real enough to be worth shrinking."""
 
+from pathlib import Path
+
 import torch
+from safetensors.torch import load_file
 from torch import nn
+
+CHECKPOINTS = Path(__file__).resolve().parents[2] / "datasets" / "checkpoints"
 
 
 class DigitsCNN(nn.Sequential):
@@ -109,3 +114,21 @@ def _stage(channels, width, stride):
     return nn.Sequential(
         ResidualBlock(channels, width, stride), ResidualBlock(width, width), ResidualBlock(width, width)
     )
+
+
+PRETRAINED = {"cifar10_cnn": CifarCNN}
+
+
+def load_pretrained(name: str) -> nn.Module:
+    """The trained network `name` ("cifar10_cnn"), in eval mode; datasets/checkpoints has a card for each.
+
+    Raises ValueError for an unknown name and FileNotFoundError where the course's folder is not at hand.
+    """
+    if name not in PRETRAINED:
+        raise ValueError(f"no trained network is called {name!r}: expected one of {', '.join(PRETRAINED)}")
+    path = CHECKPOINTS / f"{name}.safetensors"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: install tinyshrink from a clone of the course (pip install --editable .)")
+    model = PRETRAINED[name]()
+    model.load_state_dict(load_file(path))
+    return model.eval()

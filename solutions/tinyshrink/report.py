@@ -88,7 +88,7 @@ def report(model: nn.Module, example: torch.Tensor | tuple[torch.Tensor, ...]) -
     return Report(rows, Row("total", type(model).__name__, (), *total, sum(macs.values()), 1.0))
 
 
-def time_shares(model: nn.Module, example: torch.Tensor | tuple[torch.Tensor, ...], passes: int = 5) -> dict[str, float]:
+def time_shares(model: nn.Module, example: torch.Tensor | tuple[torch.Tensor, ...], passes=5) -> dict[str, float]:
     """{layer: its share of the time of a forward pass of the batch `example`}, the median over a few passes.
 
     The shares do not add up to one, since norms, activations and Python take time too.

@@ -94,7 +94,7 @@ def test_apply_masks_holds_through_training():
     ):
         model = nn.Sequential(nn.Conv1d(2, 3, 2), nn.Flatten(), nn.Sequential(nn.Linear(9, 4), nn.Tanh(), nn.Linear(4, 2)))
         masks = magnitude.Masks()
-        for name in ("0.weight", "2.0.weight"):
+        for name in ("0.weight", "2.0.weight", "2.2.bias"):
             masks[name] = torch.rand(model.get_parameter(name).shape, generator=generator) < 0.5
         given = {name: mask.clone() for name, mask in masks.items()}
         optimizer = optimizer_of(model.parameters())
@@ -111,6 +111,10 @@ def test_apply_masks_holds_through_training():
         for name, value in model.named_parameters():
             moved = (value != before[name])[given.get(name, torch.ones_like(value, dtype=torch.bool))]
             assert moved.all(), f"{name}: of {len(moved)} weights left only {int(moved.sum())} were trained"
+        optimizer.step()
+        for name, mask in given.items():
+            free = model.get_parameter(name)[~mask]
+            assert free.all(), f"{name}: {int((free == 0).sum())} removed weights cannot move though nothing holds them"
 
 
 def test_polynomial_on_drawn_points():
@@ -161,6 +165,8 @@ def test_prune_on_drawn_models():
             global_unstructured([(layer, "weight") for layer in pruned.values()], L1Unstructured, amount=sparsity)
         expected = before | {name: layer.weight.detach() for name, layer in pruned.items()}
         assert list(after) == list(before), f"the model now holds {list(after)}"
+        as_before = model.training and all(parameter.requires_grad for parameter in model.parameters())
+        assert as_before, "pruning should not freeze the model or put it into eval mode"
         wrong = [name for name in before if not torch.equal(after[name], expected[name])]
         assert not wrong, f"scope {scope}, sparsity {sparsity:.3f}: torch would leave other values in {wrong}"
         assert {name: mask.sum() for name, mask in masks.items()} == {n: (after[n] != 0).sum() for n in pruned}, masks
@@ -184,34 +190,35 @@ def test_prune_takes_what_lies_inside_a_layer_and_refuses_an_unknown_one():
 
 def test_iterative_prune_on_drawn_models():
     generator = torch.Generator().manual_seed(checking.hidden_seed())
-    for kind in ("cubic", "linear", "exponential", "multistep"):
-        steps, removed = (int(torch.randint(*span, (), generator=generator)) for span in ((2, 6), (30, 90)))
-        model = nn.Sequential(nn.Linear(6, 10), nn.Tanh(), nn.Linear(10, 4))
-        weights = [model[0].weight, model[2].weight]
-        optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=0.01)
-        x, seen = torch.randn(16, 6, generator=generator), []
+    drawn = [int(torch.randint(*span, (), generator=generator)) for span in ((0, 4), (2, 6), (30, 90))]
+    kind, steps, removed = ("cubic", "linear", "exponential", "multistep")[drawn[0]], *drawn[1:]
+    model = nn.Sequential(nn.Linear(6, 10), nn.Tanh(), nn.Linear(10, 4))
+    weights = {"0.weight": model[0].weight, "2.weight": model[2].weight}
+    optimizer = torch.optim.SGD(model.parameters(), 0.05, momentum=0.9, weight_decay=0.01)
+    x, seen = torch.randn(16, 6, generator=generator), []
 
-        def train(trained):
-            zeros = [weight == 0 for weight in weights]
-            seen.append(sum(int(zero.sum()) for zero in zeros))
-            for _ in range(3):
-                optimizer.zero_grad()
-                (trained(x) - 1).square().mean().backward()
-                optimizer.step()
-            moved = sum(int(weight[zero].count_nonzero()) for weight, zero in zip(weights, zeros))
-            assert moved == 0, f"{kind}: {moved} removed weights moved while training"
+    def train(trained):
+        zeros = [weight == 0 for weight in weights.values()]
+        seen.append(sum(int(zero.sum()) for zero in zeros))
+        for _ in range(3):
+            optimizer.zero_grad()
+            (trained(x) - 1).square().mean().backward()
+            optimizer.step()
+        moved = sum(int(weight[zero].count_nonzero()) for weight, zero in zip(weights.values(), zeros))
+        assert moved == 0, f"{kind}: {moved} removed weights moved while training"
 
-        masks = magnitude.iterative_prune(model, removed / 100, steps, train, kind)
-        level = magnitude.schedule(kind, 0, removed / 100, steps)
-        expected = [round(100 * level(step)) for step in range(1, steps + 1)]
-        near = len(seen) == steps and all(abs(got - want) <= 1 for got, want in zip(seen, expected))
-        assert near, f"{kind} to {removed} of 100 in {steps} steps: expected trainings at {expected} zeros, got {seen}"
-        zeros, kept = sum(int((weight == 0).sum()) for weight in weights), sum(int(m.sum()) for m in masks.values())
-        assert zeros == removed == 100 - kept, f"{removed} of 100 to remove: {zeros} are zero, the masks keep {kept}"
-        optimizer.step()  # by its momentum
-        assert any((weight[~masks[name]] != 0).any() for name, weight in zip(("0.weight", "2.weight"), weights)), (
-            "once iterative_prune is done the model is the user's again, yet the masks are still held"
-        )
+    masks = magnitude.iterative_prune(model, removed / 100, steps, train, kind)
+    level = magnitude.schedule(kind, 0, removed / 100, steps)
+    expected = [round(100 * level(step)) for step in range(1, steps + 1)]
+    near = len(seen) == steps and all(abs(got - want) <= 1 for got, want in zip(seen, expected))
+    assert near, f"{kind} to {removed} of 100 in {steps} steps: expected trainings at {expected} zeros, got {seen}"
+    for name, weight in weights.items():
+        assert torch.equal(weight != 0, masks[name]), f"the weights left of {name} are not those of its mask"
+    kept = sum(int(mask.sum()) for mask in masks.values())
+    assert kept == 100 - removed, f"{removed} of 100 to remove, the masks keep {kept}"
+    optimizer.step()  # by its momentum
+    free = sum(int(weight[~masks[name]].count_nonzero()) for name, weight in weights.items())
+    assert free > 0, "once iterative_prune is done the model is the user's again, yet the masks are still held"
 
 
 def test_nm_mask_on_drawn_scores():
@@ -255,6 +262,7 @@ def test_lottery_ticket_on_drawn_models():
     generator = torch.Generator().manual_seed(checking.hidden_seed())
     rounds, removed = (int(torch.randint(*span, (), generator=generator)) for span in ((2, 5), (30, 90)))
     model = nn.Sequential(nn.Linear(5, 16), nn.BatchNorm1d(16), nn.Linear(16, 4), nn.Linear(4, 5))
+    model[3].weight.data *= 5
     weights = {"0.weight": model[0].weight, "3.weight": model[3].weight}
     init = {name: value.clone() for name, value in model.state_dict().items()}
     given = {name: value.clone() for name, value in init.items()}

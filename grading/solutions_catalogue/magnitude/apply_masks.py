@@ -11,7 +11,7 @@ def wrong_assigns_a_local_name(model, masks):
     parameters = dict(model.named_parameters())
     for name, mask in masks.items():
         parameter = parameters[name]
-        parameter = parameter * mask  # noqa: F841
+        parameter = parameter * mask
 
 
 @torch.no_grad()
@@ -148,14 +148,14 @@ def wrong_attribute_error(model, masks):
 
 
 @torch.no_grad()
-def wrong_prints_the_error(model, masks):
-    """Fails test_apply_masks_refuses_an_unknown_name: prints a line and goes on."""
+def wrong_swallows_the_error(model, masks):
+    """Fails test_apply_masks_refuses_an_unknown_name: catches the error and goes on."""
     parameters = dict(model.named_parameters())
     for name, mask in masks.items():
         try:
             parameters[name].masked_fill_(~mask, 0)
         except KeyError:
-            print(f"no parameter {name}")
+            continue
 
 
 @torch.no_grad()
@@ -178,6 +178,35 @@ def wrong_only_the_first_time(model, masks):
         if not getattr(parameters[name], "is_pruned", False):
             parameters[name].masked_fill_(~mask, 0)
             parameters[name].is_pruned = True
+
+
+@torch.no_grad()
+def wrong_some_name_known_is_enough(model, masks):
+    """Fails test_apply_masks_refuses_an_unknown_name: complains only where no name at all fits."""
+    known = {name: parameter for name, parameter in model.named_parameters() if name in masks}
+    if masks and not known:
+        raise KeyError(f"no parameters called {list(masks)}")
+    for name, parameter in known.items():
+        parameter.masked_fill_(~masks[name], 0)
+
+
+@torch.no_grad()
+def wrong_weights_only(model, masks):
+    """Fails test_apply_masks_holds_through_training: takes .weight of the module, though a mask may be for a bias."""
+    known = dict(model.named_parameters())
+    for name, mask in masks.items():
+        if name not in known:
+            raise KeyError(name)
+        model.get_submodule(name.rpartition(".")[0]).weight.masked_fill_(~mask, 0)
+
+
+@torch.no_grad()
+def wrong_gradient_hooks(model, masks):
+    """Fails test_apply_masks_holds_through_training: also hooks a mask onto the gradient, which stays for ever."""
+    parameters = dict(model.named_parameters())
+    for name, mask in masks.items():
+        parameters[name].masked_fill_(~mask, 0)
+        parameters[name].register_hook(lambda gradient, mask=mask: gradient * mask)
 
 
 @torch.no_grad()

@@ -113,6 +113,21 @@ def wrong_matrices_only(scores, sparsity):
     return {name: piece.view(scores[name].shape) for name, piece in zip(scores, pieces)}
 
 
+def wrong_smallest_layer_first(scores, sparsity):
+    """Fails test_global_masks_count_is_exact_over_the_total: goes through the layers by size, ties go in another order."""
+    by_size = sorted(scores, key=lambda name: scores[name].numel())
+    masks = right_stable_sort({name: scores[name] for name in by_size}, sparsity)
+    return {name: masks[name] for name in scores}
+
+
+def wrong_one_weight_a_layer_stays(scores, sparsity):
+    """Fails test_global_masks_count_is_exact_over_the_total: saves the largest weight of each layer from "collapse"."""
+    masks = right_stable_sort(scores, sparsity)
+    for name, values in scores.items():
+        masks[name].view(-1)[values.argmax()] = True
+    return masks
+
+
 def right_stable_sort(scores, sparsity):
     flat = torch.cat([values.reshape(-1) for values in scores.values()])
     mask = torch.ones(flat.numel(), dtype=torch.bool)

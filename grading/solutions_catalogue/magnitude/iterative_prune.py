@@ -4,9 +4,7 @@ from contextlib import ExitStack
 from tinyshrink import magnitude
 
 
-def wrong_starts_at_step_zero(
-    model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()
-):
+def wrong_starts_at_step_zero(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
     """Fails test_iterative_prune_trains_after_every_step: range(steps) begins with the dense model, misses the target."""
     level = magnitude.schedule(kind, 0, sparsity, steps)
     for step in range(steps):
@@ -16,9 +14,7 @@ def wrong_starts_at_step_zero(
     return masks
 
 
-def wrong_one_step_too_many(
-    model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()
-):
+def wrong_one_step_too_many(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
     """Fails test_iterative_prune_trains_after_every_step: range(steps + 1) trains the dense model first."""
     level = magnitude.schedule(kind, 0, sparsity, steps)
     for step in range(steps + 1):
@@ -70,9 +66,27 @@ def wrong_equal_shares(model, sparsity, steps, train, kind="cubic", scope="globa
     return masks
 
 
-def wrong_level_without_schedule(
-    model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()
-):
+def wrong_progress_for_the_step(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
+    """Fails test_iterative_prune_trains_after_every_step: a schedule takes the step, not the progress from 0 to 1."""
+    level = magnitude.schedule(kind, 0, sparsity, steps)
+    return _run(model, steps, train, lambda step: magnitude.prune(model, level(step / steps), scope, criterion, ignore))
+
+
+def wrong_train_without_a_model(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
+    """Fails test_iterative_prune_trains_after_every_step: train takes the model."""
+    level = magnitude.schedule(kind, 0, sparsity, steps)
+    prune = [magnitude.prune(model, level(step), scope, criterion, ignore) for step in range(1, steps + 1)]
+    return _run(model, steps, lambda model: train(), lambda step: prune[step - 1])
+
+
+def wrong_all_masks_first(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
+    """Fails test_iterative_prune_trains_after_every_step: makes all masks before any training."""
+    level = magnitude.schedule(kind, 0, sparsity, steps)
+    masks = [magnitude.prune(model, level(step), scope, criterion, ignore) for step in range(1, steps + 1)]
+    return _run(model, steps, train, lambda step: masks[step - 1])
+
+
+def wrong_level_without_schedule(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
     """Fails test_iterative_prune_follows_its_schedule: always a straight line."""
     for step in range(1, steps + 1):
         masks = magnitude.prune(model, sparsity * step / steps, scope, criterion, ignore)
@@ -87,9 +101,7 @@ def wrong_always_cubic(model, sparsity, steps, train, kind="cubic", scope="globa
     return _run(model, steps, train, lambda step: magnitude.prune(model, level(step), scope, criterion, ignore))
 
 
-def wrong_returns_the_first(
-    model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()
-):
+def wrong_returns_the_first(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
     """Fails test_iterative_prune_trains_after_every_step: keeps the masks of the first step."""
     level = magnitude.schedule(kind, 0, sparsity, steps)
     first = None
@@ -101,9 +113,7 @@ def wrong_returns_the_first(
     return first
 
 
-def wrong_returns_nothing(
-    model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()
-):
+def wrong_returns_nothing(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
     """Fails test_iterative_prune_trains_after_every_step: no return."""
     right_recursion(model, sparsity, steps, train, kind, scope, criterion, ignore)
 
@@ -134,9 +144,7 @@ def wrong_pruned_again_at_the_end(
     return magnitude.prune(model, sparsity, scope, criterion, ignore)
 
 
-def wrong_applied_after_training(
-    model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()
-):
+def wrong_applied_after_training(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
     """Fails test_iterative_prune_holds_the_masks_while_training: sets the weights back after each training, not in it."""
     level = magnitude.schedule(kind, 0, sparsity, steps)
     for step in range(1, steps + 1):
@@ -146,9 +154,7 @@ def wrong_applied_after_training(
     return masks
 
 
-def wrong_holds_the_masks_before(
-    model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()
-):
+def wrong_holds_the_masks_before(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
     """Fails test_iterative_prune_holds_the_masks_while_training: prunes inside the block that holds the last masks."""
     level = magnitude.schedule(kind, 0, sparsity, steps)
     masks = magnitude.Masks()
@@ -159,9 +165,7 @@ def wrong_holds_the_masks_before(
     return masks
 
 
-def wrong_hold_without_with(
-    model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()
-):
+def wrong_hold_without_with(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
     """Fails test_iterative_prune_holds_the_masks_while_training: hold() does nothing until it is entered."""
     level = magnitude.schedule(kind, 0, sparsity, steps)
     for step in range(1, steps + 1):
@@ -171,9 +175,7 @@ def wrong_hold_without_with(
     return masks
 
 
-def wrong_trains_after_the_block(
-    model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()
-):
+def wrong_trains_after_the_block(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
     """Fails test_iterative_prune_holds_the_masks_while_training: the call stands outside of the with block."""
     level = magnitude.schedule(kind, 0, sparsity, steps)
     for step in range(1, steps + 1):
@@ -183,17 +185,13 @@ def wrong_trains_after_the_block(
     return masks
 
 
-def wrong_options_forgotten(
-    model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()
-):
+def wrong_options_forgotten(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
     """Fails test_iterative_prune_passes_its_options_on: scope, criterion and ignore stay behind."""
     level = magnitude.schedule(kind, 0, sparsity, steps)
     return _run(model, steps, train, lambda step: magnitude.prune(model, level(step)))
 
 
-def wrong_ignore_forgotten(
-    model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()
-):
+def wrong_ignore_forgotten(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
     """Fails test_iterative_prune_passes_its_options_on: the last argument stays behind."""
     level = magnitude.schedule(kind, 0, sparsity, steps)
     return _run(model, steps, train, lambda step: magnitude.prune(model, level(step), scope, criterion))
@@ -241,9 +239,7 @@ def right_held_for_good(model, sparsity, steps, train, kind="cubic", scope="glob
     return masks
 
 
-def right_one_masks_object(
-    model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()
-):
+def right_one_masks_object(model, sparsity, steps, train, kind="cubic", scope="global", criterion="magnitude", ignore=()):
     level = magnitude.schedule(kind, 0, sparsity, steps)
     masks = magnitude.prune(model, level(1), scope, criterion, ignore)
     with masks.hold(model):

@@ -90,6 +90,35 @@ def wrong_init_read_after_training(model, init, sparsity, rounds, train, ignore=
     return masks
 
 
+def wrong_by_movement(model, init, sparsity, rounds, train, ignore=()):
+    """Fails test_lottery_ticket_prunes_by_the_trained_weights: removes what moved least, another criterion."""
+    level = magnitude.schedule("fraction", 0, sparsity, rounds)
+
+    def prune(step):
+        weights = magnitude.prunable(model, ignore)
+        scores = {n: (w.detach() - init[n]).abs() * (w.detach() != 0) for n, w in weights.items()}
+        return magnitude.Masks(magnitude.global_masks(scores, level(step)))
+
+    return _rounds(model, init, rounds, train, prune)
+
+
+def wrong_own_init(model, init, sparsity, rounds, train, ignore=()):
+    """Fails test_lottery_ticket_prunes_by_the_trained_weights: rewinds to the model as it came, not to the given init."""
+    return right_as_documented(model, copy.deepcopy(model.state_dict()), sparsity, rounds, train, ignore)
+
+
+def wrong_trains_a_copy(model, init, sparsity, rounds, train, ignore=()):
+    """Fails test_lottery_ticket_prunes_by_the_trained_weights: trains a copy and prunes the untrained model."""
+    level = magnitude.schedule("fraction", 0, sparsity, rounds)
+    return _rounds(
+        model,
+        init,
+        rounds,
+        lambda m: train(copy.deepcopy(m)),
+        lambda k: magnitude.prune(model, level(k), ignore=ignore),
+    )
+
+
 def wrong_drawn_anew(model, init, sparsity, rounds, train, ignore=()):
     """Fails test_lottery_ticket_prunes_by_the_trained_weights: other random values; the ticket is masks *and* values."""
     masks = right_as_documented(model, init, sparsity, rounds, train, ignore)
@@ -136,9 +165,7 @@ def wrong_straight_line(model, init, sparsity, rounds, train, ignore=()):
 
 def wrong_all_in_the_last_round(model, init, sparsity, rounds, train, ignore=()):
     """Fails test_lottery_ticket_removes_the_same_fraction_each_round: one-shot in the end."""
-    return _rounds(
-        model, init, rounds, train, lambda step: magnitude.prune(model, sparsity * (step == rounds), ignore=ignore)
-    )
+    return _rounds(model, init, rounds, train, lambda step: magnitude.prune(model, sparsity * (step == rounds), ignore=ignore))
 
 
 def wrong_all_in_every_round(model, init, sparsity, rounds, train, ignore=()):

@@ -73,6 +73,13 @@ def wrong_inverted(scores, n, m):
     return ~right_loop(scores, n, m)
 
 
+def wrong_changes_the_scores(scores, n, m):
+    """Fails test_nm_mask_keeps_n_of_every_m: reshape() is no copy, the removed are marked in the scores themselves."""
+    groups = scores.reshape(-1, m)
+    groups.scatter_(1, groups.argsort(1, stable=True)[:, : m - n], -torch.inf)
+    return (groups > -torch.inf).view(scores.shape)
+
+
 def wrong_strict_threshold(scores, n, m):
     """Fails test_nm_mask_keeps_n_of_every_m: `>` the n-th largest keeps one too few."""
     groups = scores.reshape(-1, m)

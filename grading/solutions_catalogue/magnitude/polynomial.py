@@ -78,7 +78,12 @@ def wrong_default_power(start, end, progress, power=2):
 
 def wrong_tabulated(start, end, progress, power=3):
     """Fails test_polynomial_on_drawn_points: gives back the values of the example, and a straight line elsewhere."""
-    table = {(0, 0.9, 0.5, 3): 0.7875, (0.2, 0.8, 0.5, 2): 0.65, (0.1, 0.9, 0.25, 4): 0.646875, (0, 0.5, 0.75, 0.5): 0.25}
+    table = {
+        (0, 0.9, 0.5, 3): 0.7875,
+        (0.2, 0.8, 0.5, 2): 0.65,
+        (0.1, 0.9, 0.25, 4): 0.646875,
+        (0, 0.5, 0.75, 0.5): 0.25,
+    }
     cubic = dict(enumerate((0, 0.2439, 0.4392, 0.5913, 0.7056, 0.7875, 0.8424, 0.8757, 0.8928, 0.8991, 0.9)))
     if (start, end, power) == (0, 0.9, 3):
         return cubic[round(10 * progress)]

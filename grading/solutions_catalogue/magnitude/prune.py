@@ -187,6 +187,17 @@ def wrong_magnitude_unless_by_layer(model, sparsity, scope="global", criterion="
     return right_as_documented(model, sparsity, scope, chosen, ignore)
 
 
+def wrong_eval_mode(model, sparsity, scope="global", criterion="magnitude", ignore=()):
+    """Fails test_prune_on_drawn_models: eval() "since nothing is trained here", and the model stays so."""
+    model.eval()
+    return right_as_documented(model, sparsity, scope, criterion, ignore)
+
+
+def wrong_freezes(model, sparsity, scope="global", criterion="magnitude", ignore=()):
+    """Fails test_prune_on_drawn_models: requires_grad_(False) in place of no_grad(), and the model no longer learns."""
+    return right_as_documented(model.requires_grad_(False), sparsity, scope, criterion, ignore)
+
+
 def wrong_misspelt_ignore_passes(model, sparsity, scope="global", criterion="magnitude", ignore=()):
     """Fails test_prune_takes_what_lies_inside_a_layer_and_refuses_an_unknown_one: filters by itself, and misses typos."""
     known = {name for name, _ in (*model.named_modules(), *model.named_parameters())}
