@@ -39,7 +39,7 @@ def prune(model, cifar, ignore, folder):
         step, epochs = next(steps)
         history = training.train(model, cifar, epochs, **RECIPE, checkpoint=folder / f"{step}.state", seed=step)
         accuracy, level = history[-1]["accuracy"], metrics.sparsity(model)
-        print(f"  {level:.1%} sparse, {epochs} epochs of recovery: validation {accuracy:.2%}", flush=True)
+        print(f"  {level:.1%} sparse, epochs of recovery {epochs}: validation {accuracy:.2%}", flush=True)
 
     amount = SPARSITY * total / sum(weight.numel() for weight in free.values())
     magnitude.iterative_prune(model, amount, len(EPOCHS), recover, kind=SCHEDULE, ignore=ignore)

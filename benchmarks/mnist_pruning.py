@@ -3,8 +3,8 @@
     python benchmarks/mnist_pruning.py [--seeds 3]
 
 Also measures what pruning in steps (iterative) gains over one cut, at 90%, 95% and 98%, when both train for the same number
-of epochs after the dense model. Prints the loss on the 10,000 test images against each seed's own dense
-model, mean and 95% interval over seeds (Student's t), and the paired difference of the two ways.
+of epochs after the dense model. Prints the loss on the 10,000 test images against each seed's own dense model, mean and 95%
+interval over seeds (Student's t), and the paired difference of the two ways.
 """
 
 import argparse

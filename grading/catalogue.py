@@ -13,6 +13,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,6 +22,7 @@ import jupytext
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from torch.optim import optimizer as torch_optimizer
 
 import build
 
@@ -103,11 +105,14 @@ def judge(exercise, name, function, must_fail):
     try:
         for test in checks()[exercise]:
             try:
-                test()
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # a warning is no wrong answer, as in nbgrader
+                    test()
             except Exception as error:  # whatever a wrong solution raises, its check has failed
                 failed[test.__name__] = f"{type(error).__name__}: {error}"
     finally:
         setattr(module, function_name, reference)
+        torch_optimizer._global_optimizer_post_hooks.clear()  # a wrong solution may have left its masks held
     return Verdict(exercise, name, must_fail, failed)
 
 

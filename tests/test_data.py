@@ -56,14 +56,21 @@ def test_an_unknown_name_says_which_sets_there_are():
         data.load("minst")
 
 
-def test_a_damaged_file_is_named_and_how_to_mend_it(tmp_path, monkeypatch):
+def test_a_damaged_file_is_put_aside_and_fetched_again(tmp_path, monkeypatch):
     monkeypatch.setenv("TINYSHRINK_DATA", str(tmp_path))
+    path = tmp_path / "mnist.npz"
     write_npz(tmp_path, "mnist", (28, 28))
-    whole = (tmp_path / "mnist.npz").read_bytes()
-    for damaged in (whole[: len(whole) // 2], b"not a zip", whole[:3000] + bytes(500) + whole[3500:]):
-        (tmp_path / "mnist.npz").write_bytes(damaged)
-        with pytest.raises(OSError, match=r"mnist\.npz is damaged .* delete it and load 'mnist' again"):
-            data.load("mnist")
+    whole = path.read_bytes()
+    monkeypatch.setattr(data, "_fetch", lambda name, path: path.write_bytes(whole_set))
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (100, 28, 28), dtype=np.uint8), np.arange(100, dtype=np.uint8) % 10
+    np.savez(path, x_train=x, y_train=y, x_test=x, y_test=y)
+    whole_set = path.read_bytes()
+    for damaged in (whole[: len(whole) // 2], b"not a zip", b"", whole[:3000] + bytes(500) + whole[3500:]):
+        path.write_bytes(damaged)
+        with pytest.warns(UserWarning, match=r"mnist\.npz is damaged .* now mnist\.npz\.damaged, and 'mnist' is fetched again"):
+            assert len(data.load("mnist").test.y) == 100
+        assert (tmp_path / "mnist.npz.damaged").read_bytes() == damaged
 
 
 def test_a_missing_set_that_cannot_be_fetched_says_both_ways_to_get_it(tmp_path, monkeypatch):

@@ -9,7 +9,9 @@ Selection, search and tuning look at validation; test is looked at once, at the 
 
 import os
 import tempfile
+import warnings
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -27,6 +29,7 @@ FETCHED = {
     "cifar10": torchvision.datasets.CIFAR10,
 }
 NAMES = ("digits", *FETCHED)
+DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError)  # what NumPy raises for a broken .npz
 
 
 class Split(NamedTuple):
@@ -54,8 +57,8 @@ def load(name: str = "digits") -> Dataset:
     The splits are stratified by class and always the same: digits 60/20/20 percent; of the others' training images one
     tenth is validation, and test is the published test set (or what the .npz holds of it).
 
-    Raises ValueError for an unknown name, FileNotFoundError where the set is neither there nor to be fetched, and
-    OSError where the data dir cannot be written or the file in it is damaged.
+    A damaged file is put aside and fetched again, with a warning. Raises ValueError for an unknown name,
+    FileNotFoundError where the set is neither there nor to be fetched, and OSError where the data dir cannot be written.
     """
     if name == "digits":
         digits = load_digits()
@@ -109,15 +112,24 @@ def _channels_first(images):
 
 
 def _arrays(name):
-    """x_train, y_train, x_test, y_test of <data dir>/<name>.npz, which is fetched first where it is missing."""
+    """x_train, y_train, x_test, y_test of <data dir>/<name>.npz; a missing or damaged file is fetched anew."""
     path = data_dir() / f"{name}.npz"
     if not path.exists():
         _fetch(name, path)
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return tuple(arrays[key] for key in ("x_train", "y_train", "x_test", "y_test"))
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
-        raise OSError(f"{path} is damaged ({error}): delete it and load {name!r} again") from error
+        return _read(path)
+    except DAMAGED as error:
+        kept = path.with_name(f"{path.name}.damaged")
+        os.replace(path, kept)
+        warnings.warn(f"{path} is damaged ({error}): it is now {kept.name}, and {name!r} is fetched again", stacklevel=3)
+    _fetch(name, path)
+    return _read(path)
+
+
+def _read(path):
+    """The four arrays of an .npz, each of which the file holds with a checksum (CRC-32)."""
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return tuple(arrays[key] for key in ("x_train", "y_train", "x_test", "y_test"))
 
 
 def _fetch(name, path):

@@ -6,6 +6,7 @@ Mishra et al. 2021, https://arxiv.org/abs/2104.08378 (N:M); Molchanov et al. 201
 """
 
 import difflib
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
 
@@ -122,7 +123,18 @@ class Masks(dict):
 
         with masks.hold(model):
             train(model)
+
+    A layer that lost all its weights while others kept some passes nothing on: that is warned of, by name.
     """
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        emptied = [name for name, mask in self.items() if not mask.any()]
+        if 0 < len(emptied) < len(self):
+            warnings.warn(
+                f"no weight is left in {', '.join(emptied)}: lower the sparsity, ignore it, or prune with scope='layer'",
+                stacklevel=3,
+            )
 
     @property
     def sparsity(self) -> float:
@@ -157,9 +169,25 @@ def taylor_scores(weight: nn.Parameter) -> torch.Tensor:
     return (weight.detach() * weight.grad).abs()
 
 
+def block_scores(weight: torch.Tensor, rows: int = 4) -> torch.Tensor:
+    """Mean |weight| of each block of `rows` neighbouring outputs at one input, as the score of every weight in the block.
+
+    Blocks go or stay whole (but for one of the network, where the exact count ends within it), so that `rows` outputs
+    have the same mask and a sparse kernel loads each input once for all of them. Arguments: weight (outputs, inputs,
+    ...), whose last block may be smaller. Returns scores of that shape. Raises ValueError for rows < 1.
+    """
+    if rows < 1:
+        raise ValueError(f"a block needs at least one row, got {rows}")
+    sizes = weight.detach().abs().flatten(1)  # (outputs, inputs)
+    means = torch.stack([block.mean(0) for block in sizes.split(rows)])  # (blocks, inputs)
+    return means.repeat_interleave(rows, dim=0)[: len(sizes)].view(weight.shape)
+
+
 CRITERIA = {
     "magnitude": lambda weight: weight.detach().abs(),
     "taylor": lambda weight: taylor_scores(weight),
+    "snip": lambda weight: taylor_scores(weight),  # the same score, of an untrained network
+    "block": lambda weight: block_scores(weight),
     "random": lambda weight: (
         torch.rand_like(weight, dtype=torch.float32) * (weight.detach() != 0)
     ),  # zeros stay removed
@@ -176,9 +204,10 @@ def prune(
     """Prune `model` in place: score its weights, choose masks, set the removed weights to zero. Returns the masks.
 
     Arguments: sparsity, the fraction to remove, 0 to 1; scope, "global" (one ranking over all layers) or "layer" (the
-    same fraction of each); criterion, "magnitude", "taylor", "random" or a function from a weight to scores of its
-    shape; ignore, names of modules or parameters to leave alone. What is pruned are the weights of prunable(model, ignore).
-    Raises ValueError for unknown names, a model without prunable weights, and weights that are NaN or infinite.
+    same fraction of each); criterion, "magnitude", "taylor", "snip", "block", "random" or a function from a weight to
+    scores of its shape; ignore, names of modules or parameters to leave alone. Pruned are the weights of
+    prunable(model, ignore), frozen ones too. Raises ValueError for unknown names, a model without prunable weights, and
+    weights that are NaN or infinite.
     """
     if scope not in ("global", "layer"):
         raise ValueError(f'scope must be "global" or "layer", got {scope!r}')
