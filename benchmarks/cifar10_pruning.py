@@ -1,8 +1,8 @@
-"""Claim: the shipped CIFAR-10 network, pruned to 90% in steps, loses at most 3 pp.
+"""Project 1 of the course. Claim: the shipped CIFAR-10 network, pruned to 90% in steps, loses at most 3 pp.
 
     nice python benchmarks/cifar10_pruning.py            about 20 minutes on two quiet cores; goes on after a kill
 
-Loads datasets/checkpoints/cifar10_cnn.safetensors and prunes it twice: all layers, and all but the first and the last. The
+Loads models.load_pretrained("cifar10_cnn") and prunes it twice: all layers, and all but the first and the last. The
 better of the two on the validation images is evaluated on test, once. The 90% is always of all convolution and Linear
 weights, so that leaving layers out buys nothing. One network, one run; the interval is of the paired difference over the
 test images (a test image is right or wrong before and after), 95%, normal approximation.
@@ -18,11 +18,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
-from safetensors.torch import load_file
 
 from tinyshrink import data, magnitude, metrics, models, training
 
-CHECKPOINT = Path(__file__).parents[1] / "datasets" / "checkpoints" / "cifar10_cnn.safetensors"
 SPARSITY, TARGET = 0.9, 0.03
 EPOCHS, SCHEDULE = (1, 1, 1, 1, 4), "cubic"  # epochs of recovery after each step
 RECIPE = {"lr": 0.1, "weight_decay": 5e-4, "batch_size": 128, "augment": data.crop_and_flip, "autocast": torch.bfloat16}
@@ -57,10 +55,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     started, cifar = time.perf_counter(), data.load("cifar10")
-    dense = models.CifarCNN()
-    dense.load_state_dict(load_file(CHECKPOINT))
-    dense = dense.to(memory_format=torch.channels_last)
-    source = hashlib.sha256(CHECKPOINT.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:12]
+    dense = models.load_pretrained("cifar10_cnn").to(memory_format=torch.channels_last)
+    checkpoint = models.CHECKPOINTS / "cifar10_cnn.safetensors"
+    source = hashlib.sha256(checkpoint.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:12]
     folder = Path("build") / f"cifar10_pruning-{source}"
     before = training.evaluate(dense, cifar.validation)
     pruned, validation = {}, {}

@@ -279,6 +279,7 @@ def test_taylor_scores_are_weight_times_gradient():
 
 def test_lottery_ticket_prunes_by_the_trained_weights():
     model, trained = nn.Linear(4, 1), torch.tensor([[3.0, -3.5, -0.5, 0.4]])
+    model.weight.data = torch.tensor([[0.1, 0.2, 0.3, 0.4]])
     init = {"weight": torch.tensor([[1.0, 2.0, 3.0, 4.0]]), "bias": torch.tensor([0.5])}
     masks = magnitude.lottery_ticket(model, init, 0.5, 1, lambda m: m.weight.data.copy_(trained))
     got = [*model.weight.tolist()[0], model.bias.item()]
@@ -618,6 +619,8 @@ def test_schedules_go_up_from_start_to_end(kind, start, end, steps):
 def test_schedules_take_their_options():
     assert magnitude.schedule("polynomial", 0, 0.8, 2, power=2)(1) == pytest.approx(0.6)
     assert magnitude.schedule("multistep", 0, 0.8, 4, jumps=2)(3) == pytest.approx(0.4)
+    assert magnitude.schedule("polynomial", 0, 0.9, 2)(1) == pytest.approx(0.7875)
+    assert magnitude.schedule("multistep", 0, 0.9, 2)(1) == magnitude.multistep(0, 0.9, 0.5)
     assert magnitude.multistep(0, 0.9, 0.5) == pytest.approx(0.3)
 
 

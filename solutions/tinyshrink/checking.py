@@ -44,9 +44,9 @@ class plug:
             print(f"{self.name}: passed. From here on the framework runs on yours.")
         else:
             self._put_back()
-            print(
-                f"{self.name}: not yet right. Later cells run on the reference; mend yours, run it and this check again."
-            )
+            said = "not solved yet" if error_type is NotImplementedError else f"not yet right: {error}"
+            print(f"{self.name}: {said}")
+            print("Later cells run on the reference. Mend your cell, run it, then this check again.")
         return False
 
     def _put_back(self):
