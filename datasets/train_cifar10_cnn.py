@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+
 from tinyshrink import data, models, training
 
 FOLDER = Path(__file__).parent / "checkpoints"

@@ -147,9 +147,7 @@ def source_notebook(lesson):
         metadata = {}
         try:
             if cell.cell_type == "markdown":
-                notice = (
-                    f"<!-- Generated from solutions/lessons/{lesson.name} by grading/build.py: edit the lesson. -->\n"
-                )
+                notice = f"<!-- Generated from solutions/lessons/{lesson.name} by grading/build.py: edit the lesson. -->\n"
                 source = cell.source if notebook.cells else notice + cell.source
                 notebook.cells.append(nbformat.v4.new_markdown_cell(source, id=cell_id))
                 continue

@@ -88,9 +88,7 @@ def solutions(path):
         first_line = (inspect.getdoc(function) or "").split("\n")[0]
         must_fail = first_line.removeprefix("Fails ").split(":")[0] if first_line.startswith("Fails test_") else None
         if name.startswith("wrong_") != bool(must_fail):
-            raise ValueError(
-                f'{path.name}: {name} needs a docstring that starts with "Fails test_...: " if it is wrong'
-            )
+            raise ValueError(f'{path.name}: {name} needs a docstring that starts with "Fails test_...: " if it is wrong')
         found[name] = (function, must_fail)
     return found
 
@@ -132,9 +130,7 @@ def main():
     console.print(table)
     for verdict in errors:
         expected = f"must fail {verdict.must_fail}" if verdict.must_fail else "must pass"
-        console.print(
-            f"{verdict.exercise}: {verdict.name} {expected}, failed {verdict.failed or 'nothing'}", markup=False
-        )
+        console.print(f"{verdict.exercise}: {verdict.name} {expected}, failed {verdict.failed or 'nothing'}", markup=False)
     return 1 if errors else 0
 
 

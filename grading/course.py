@@ -14,13 +14,13 @@ import sys
 import time
 import warnings
 
-import submissions
 import torch
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 import build
+import submissions
 
 REPORT = build.ROOT / "report"
 ASSIGNMENT = "02_magnitude"
@@ -68,8 +68,7 @@ def gradebook_table(full, given, expected):
     table = Table("exercise", *given, "of", title="The gradebook, as nbgrader filled it", show_footer=True)
     for name, most in full.items():
         cells = [
-            f"{given[s][name]:g}"
-            + ("" if given[s][name] == expected[s][name] else f" (expected {expected[s][name]:g})")
+            f"{given[s][name]:g}" + ("" if given[s][name] == expected[s][name] else f" (expected {expected[s][name]:g})")
             for s in given
         ]
         table.add_row(name, *cells, f"{most:g}")
@@ -205,9 +204,7 @@ def main():
     build.write(REPORT / "index.html", page([measured, grades], figures, verdict))
     console.print(grades)
     console.print(measured)
-    console.print(
-        f"{'met' if met else 'MISSED'}: {verdict}", style="bold green" if met else "bold red", highlight=False
-    )
+    console.print(f"{'met' if met else 'MISSED'}: {verdict}", style="bold green" if met else "bold red", highlight=False)
     graded = given == expected
     if not graded:
         console.print("MISSED: a submission got other points than it must get", style="bold red")

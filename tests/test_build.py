@@ -3,9 +3,10 @@
 import ast
 import re
 
-import build
 import nbformat
 import pytest
+
+import build
 
 LESSONS = [lesson.stem for lesson in build.lessons()]
 

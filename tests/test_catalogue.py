@@ -1,7 +1,8 @@
 """The catalogue of solutions: each wrong one loses points on its exercise, each right one gets full marks."""
 
-import catalogue
 import pytest
+
+import catalogue
 
 EXERCISES = catalogue.exercises()
 

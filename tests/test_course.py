@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import build
-import course
 import nbformat
 import pytest
+
+import build
+import course
 import submissions
 
 ASSIGNMENT = course.ASSIGNMENT

@@ -2,8 +2,9 @@
 
 import time
 
-import build
 import pytest
+
+import build
 
 
 @pytest.mark.parametrize("name", [lesson.stem for lesson in build.lessons()])

@@ -1,13 +1,13 @@
 """tinyshrink makes neural networks smaller and faster, and shows by measurement that it did.
 
-    metrics     parameters, sparsity, bytes, MACs, latency, effective rank
-    report      one table of a model, layer by layer
-    magnitude   masks by magnitude or gradient, schedules, iterative pruning, N:M, the lottery ticket
+metrics     parameters, sparsity, bytes, MACs, latency, effective rank
+report      one table of a model, layer by layer
+magnitude   masks by magnitude or gradient, schedules, iterative pruning, N:M, the lottery ticket
 
-    data        digits, MNIST, Fashion-MNIST and CIFAR-10 as tensors in fixed splits
-    models      the networks of the course
-    training    the one training loop
-    plots       every figure
+data        digits, MNIST, Fashion-MNIST and CIFAR-10 as tensors in fixed splits
+models      the networks of the course
+training    the one training loop
+plots       every figure
 """
 
 import importlib

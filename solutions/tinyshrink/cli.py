@@ -39,9 +39,7 @@ def check(notebook: str = typer.Argument(..., help="a module's number, such as 0
         _fail(str(error))
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"checking {path.name}")
-        results, troubles = notebooks.run(
-            content, lambda done, total: progress.update(task, completed=done, total=total)
-        )
+        results, troubles = notebooks.run(content, lambda done, total: progress.update(task, completed=done, total=total))
     table = Table("exercise", "points", "result", title=str(path))
     for result in results:
         earned = result.points if result.passed else 0

@@ -188,9 +188,7 @@ CRITERIA = {
     "taylor": lambda weight: taylor_scores(weight),
     "snip": lambda weight: taylor_scores(weight),  # the same score, of an untrained network
     "block": lambda weight: block_scores(weight),
-    "random": lambda weight: (
-        torch.rand_like(weight, dtype=torch.float32) * (weight.detach() != 0)
-    ),  # zeros stay removed
+    "random": lambda weight: torch.rand_like(weight, dtype=torch.float32) * (weight.detach() != 0),  # zeros stay removed
 }
 
 

@@ -111,9 +111,7 @@ class CifarCNN(nn.Module):
 
 def _stage(channels, width, stride):
     """Three residual blocks, the first of which changes the width and the size."""
-    return nn.Sequential(
-        ResidualBlock(channels, width, stride), ResidualBlock(width, width), ResidualBlock(width, width)
-    )
+    return nn.Sequential(ResidualBlock(channels, width, stride), ResidualBlock(width, width), ResidualBlock(width, width))
 
 
 PRETRAINED = {"cifar10_cnn": CifarCNN}
