@@ -122,7 +122,7 @@ def prune_digits(step):
         ),
     }
     rows = {
-        "parameters": (metrics.count_parameters(dense), metrics.count_parameters(pruned, nonzero=True)),
+        "nonzero parameters": tuple(metrics.count_parameters(model, nonzero=True) for model in (dense, pruned)),
         "sparsity of the weights": (metrics.sparsity(dense), metrics.sparsity(pruned)),
         "accuracy on 360 test digits": tuple(accuracies),
     }

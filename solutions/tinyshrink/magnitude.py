@@ -92,6 +92,8 @@ def nm_mask(scores: torch.Tensor, n: int, m: int) -> torch.Tensor:
         raise ValueError(f"n:m needs 0 <= n <= m and m > 0, got {n}:{m}")
     if scores.numel() == 0 or scores.numel() // (len(scores) if scores.ndim > 1 else 1) % m:
         raise ValueError(f"rows of scores of shape {tuple(scores.shape)} do not divide into groups of {m}")
+    if not torch.isfinite(scores).all():
+        raise ValueError("scores must be finite, got NaN or infinity among them")
     groups = scores.detach().reshape(-1, m)
     order = groups.argsort(dim=1, stable=True)  # (groups, m), smallest first
     mask = torch.ones_like(groups, dtype=torch.bool)
@@ -105,14 +107,18 @@ def apply_masks(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
 
     Arguments: masks, {parameter name as in model.named_parameters(): bool tensor of its shape, True = kept}.
     The parameters stay the same objects (an optimizer holds them), and no gradient is recorded.
-    Raises KeyError for a name that the model does not have.
+    Nothing is changed where a name or a shape does not fit. Raises KeyError for a name that the model does not have.
 
-    Hint: model.named_parameters() gives the names and the parameters; masked_fill_ writes in place.
+    Hint: model.named_parameters(remove_duplicate=False) also knows both names of a shared parameter; masked_fill_ writes
+    in place.
     """
-    parameters = dict(model.named_parameters())
+    parameters = dict(model.named_parameters(remove_duplicate=False))
     for name, mask in masks.items():
         if name not in parameters:
             raise KeyError(f"the model has no parameter {name!r}: were the masks made for another model?")
+        if mask.shape != parameters[name].shape:
+            raise ValueError(f"{name} has shape {tuple(parameters[name].shape)}, its mask {tuple(mask.shape)}")
+    for name, mask in masks.items():
         parameters[name].masked_fill_(~mask, 0)
 
 
@@ -138,8 +144,10 @@ class Masks(dict):
 
     @property
     def sparsity(self) -> float:
-        """The fraction removed of all masked weights."""
+        """The fraction removed of all masked weights. Raises ValueError where there is no mask."""
         total = sum(mask.numel() for mask in self.values())
+        if total == 0:
+            raise ValueError("there are no masks, so no sparsity either")
         return 1 - sum(int(mask.count_nonzero()) for mask in self.values()) / total
 
     @contextmanager
@@ -154,6 +162,7 @@ class Masks(dict):
             yield self
         finally:
             handle.remove()
+            apply_masks(model, self)  # for a loop that moves weights without an optimizer's step
 
 
 def taylor_scores(weight: nn.Parameter) -> torch.Tensor:
@@ -188,7 +197,7 @@ CRITERIA = {
     "taylor": lambda weight: taylor_scores(weight),
     "snip": lambda weight: taylor_scores(weight),  # the same score, of an untrained network
     "block": lambda weight: block_scores(weight),
-    "random": lambda weight: torch.rand_like(weight, dtype=torch.float32) * (weight.detach() != 0),  # zeros stay removed
+    "random": lambda weight: torch.rand_like(weight, dtype=torch.float32),
 }
 
 
@@ -223,16 +232,25 @@ def weight_scores(
     criterion: str | Callable[[nn.Parameter], torch.Tensor] = "magnitude",
     ignore: Iterable[str] = (),
 ) -> dict[str, torch.Tensor]:
-    """{parameter name: scores of its shape} for every prunable weight, by a criterion as in `prune`."""
+    """{parameter name: scores of its shape} for every prunable weight, by a criterion as in `prune`.
+
+    Weights that are zero score lowest whatever the criterion says, so that what was removed before is removed again.
+    """
     if not callable(criterion) and criterion not in CRITERIA:
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)} or a function, got {criterion!r}")
     score = criterion if callable(criterion) else CRITERIA[criterion]
     scores = {}
     for name, weight in prunable(model, ignore).items():
+        if weight.is_meta or isinstance(weight, nn.parameter.UninitializedParameter):
+            raise ValueError(f"{name} has no values yet: load the model, or run it once, before it is pruned")
         if not torch.isfinite(weight).all():
             raise ValueError(f"{name} holds NaN or infinite weights: the model cannot be pruned, train it anew")
-        scores[name] = score(weight)
-    return scores
+        values = score(weight)
+        if values.shape != weight.shape:
+            raise ValueError(f"the criterion must give {name} scores of its shape {tuple(weight.shape)}, got {values.shape}")
+        scores[name] = values.detach()
+    lowest = min(values.min().item() for values in scores.values()) - 1
+    return {name: values.masked_fill(model.get_parameter(name) == 0, lowest) for name, values in scores.items()}
 
 
 def prunable(model: nn.Module, ignore: Iterable[str] = ()) -> dict[str, nn.Parameter]:
@@ -242,17 +260,19 @@ def prunable(model: nn.Module, ignore: Iterable[str] = ()) -> dict[str, nn.Param
     have, and when nothing is left to prune.
     """
     ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-    known = [name for name, _ in (*model.named_modules(), *model.named_parameters()) if name]
+    everything = (*model.named_modules(remove_duplicate=False), *model.named_parameters(remove_duplicate=False))
+    known = [name for name, _ in everything if name]
     for name in ignore:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f": did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"ignore names {name!r}, which {type(model).__name__} does not have{hint}")
-    kept = {
-        name: weight
-        for name, weight in metrics.weights(model).items()
-        if not any(name == entry or name.startswith(f"{entry}.") for entry in ignore)
+    ignored = {
+        id(parameter)  # by identity: a shared parameter has two names
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if any(name == entry or name.startswith(f"{entry}.") for entry in ignore)
     }
+    kept = {name: weight for name, weight in metrics.weights(model).items() if id(weight) not in ignored}
     if not kept:
         outside = f" outside {', '.join(ignore)}" if ignore else ""
         raise ValueError(f"{type(model).__name__} has no Linear or convolution weights to prune{outside}")
@@ -264,8 +284,10 @@ def polynomial(start: float, end: float, progress: float, power: float = 3) -> f
 
     s(p) = end - (end - start) (1 - p)^power. power 3 is Zhu & Gupta's cubic, power 1 a straight line.
 
-    Example: from 0 to 0.9, cubic, at progress 0.5: 0.7875.
+    Example: from 0 to 0.9, cubic, at progress 0.5: 0.7875. Raises ValueError for a power that is not above 0.
     """
+    if power <= 0:
+        raise ValueError(f"power must be above 0, got {power}")
     return end - (end - start) * (1 - progress) ** power
 
 
@@ -284,6 +306,8 @@ def exponential(start: float, end: float, progress: float) -> float:
 
 def multistep(start: float, end: float, progress: float, jumps: int = 3) -> float:
     """The sparsity at `progress` (0 to 1) in `jumps` equal jumps, the last one at progress 1."""
+    if jumps < 1:
+        raise ValueError(f"multistep needs at least one jump, got {jumps}")
     return start + (end - start) * int(progress * jumps + 1e-9) / jumps
 
 
@@ -309,12 +333,16 @@ def schedule(kind: str, start: float, end: float, steps: int, **options) -> Call
         raise ValueError(f"a schedule needs 0 <= start <= end <= 1, got start {start} and end {end}")
     if steps < 1:
         raise ValueError(f"a schedule needs at least one step, got {steps}")
-    if kind in ("exponential", "fraction"):
-        exponential(start, end, 0)  # its own errors, before anything is trained
+    try:
+        SCHEDULES[kind](start, end, 0.5, **options)  # its own errors, before anything is trained
+    except TypeError as error:
+        raise ValueError(f"the {kind} schedule does not take {', '.join(options)}") from error
 
     def sparsity(step: int) -> float:
         if not 0 <= step <= steps:
             raise ValueError(f"step {step} is outside the schedule's 0 to {steps}")
+        if step in (0, steps):
+            return end if step else start  # exactly, so that the count of removed weights is exact
         return SCHEDULES[kind](start, end, step / steps, **options)
 
     return sparsity
@@ -359,6 +387,7 @@ def lottery_ticket(
     the ticket: untrained, masked, ready to be trained inside `with masks.hold(model)`. Returns the masks.
     """
     level = schedule("fraction", 0, sparsity, rounds)
+    init = {name: value.clone() for name, value in init.items()}  # it may be the live state of the model
     masks = Masks()
     for step in range(1, rounds + 1):
         with masks.hold(model):
