@@ -1,8 +1,11 @@
 # Each target does all the set-up that it needs; README has the same commands for machines without make.
+# Another Python: make PYTHON=python3.12 course
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: course test build clean
+.PHONY: install course test build clean
+
+install: .venv/installed
 
 course: .venv/installed
 	$(BIN)/tinyshrink course
@@ -16,7 +19,8 @@ build: .venv/installed
 	$(BIN)/python grading/build.py
 
 .venv/installed: setup.cfg
-	$(PYTHON) -m venv .venv
+	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or newer is needed: make PYTHON=python3.12')"
+	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --editable ".[dev]"
 	touch $@
 

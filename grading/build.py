@@ -19,6 +19,8 @@ from pathlib import Path
 import jupytext
 import nbformat
 
+from tinyshrink import files
+
 ROOT = Path(__file__).resolve().parent.parent
 LESSONS = ROOT / "solutions" / "lessons"
 PACKAGE = ROOT / "solutions" / "tinyshrink"
@@ -242,10 +244,18 @@ def release(sources, folder=None):
 
 def write(path, text):
     """Write a text file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8", newline="\n")
-    os.replace(part, path)
+    with files.whole(path) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+
+
+def holds_answers(path):
+    """Whether a student notebook has an exercise whose stub is gone: then it is somebody's work, not only generated."""
+    try:
+        cells = nbformat.read(path, as_version=4).cells
+    except (OSError, ValueError, AttributeError):
+        return False
+    solutions = [cell for cell in cells if cell.metadata.get("nbgrader", {}).get("solution")]
+    return any("raise NotImplementedError()" not in cell.source for cell in solutions)
 
 
 def sources_of(path):
@@ -266,6 +276,8 @@ def main(arguments=None):
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             stale.append(path)
             if not options.check:
+                if holds_answers(path):
+                    raise LessonError(f"{path.relative_to(ROOT)} holds answers: move it away, then build again")
                 write(path, text)
     for name, source in sources.items():
         if not options.check:

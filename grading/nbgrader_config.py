@@ -3,7 +3,13 @@
 source/ (made by build.py), release/, submitted/, autograded/, feedback/ and gradebook.db lie beside this file.
 """
 
+import os
+
 c = get_config()  # noqa: F821 (nbgrader provides it)
+
+seed = os.environ.get("TINYSHRINK_HIDDEN_SEED", "0")
+if not seed.isdecimal():
+    raise SystemExit(f"TINYSHRINK_HIDDEN_SEED must be a whole number, got {seed!r}: hidden checks draw their cases from it")
 
 c.CourseDirectory.course_id = "tinyshrink"
 

@@ -170,3 +170,20 @@ def test_check_fails_on_a_stale_notebook_and_writes_nothing(tmp_path, monkeypatc
     monkeypatch.setattr(build, "source_notebook", lambda lesson: nbformat.v4.new_notebook())
     assert build.main(["--check", name]) == 1
     assert stale.read_text() == "{}" and "stale" in capsys.readouterr().out
+
+
+def test_a_students_answers_are_never_overwritten(tmp_path, monkeypatch):
+    name = LESSONS[0]
+    path = tmp_path / name / f"{name}.ipynb"
+    answered = nbformat.read(build.MODULES / name / f"{name}.ipynb", as_version=4)
+    solution = next(cell for cell in code(answered) if cell.metadata.get("nbgrader", {}).get("solution"))
+    solution.source = solution.source.replace("raise NotImplementedError()", "return 1")
+    build.write(path, nbformat.writes(answered))
+    before = path.read_text()
+    monkeypatch.setattr(build, "MODULES", tmp_path)
+    monkeypatch.setattr(build, "ROOT", tmp_path.parent)
+    monkeypatch.setattr(build, "release", lambda sources: {name: "new" for name in sources})
+    monkeypatch.setattr(build, "source_notebook", lambda lesson: nbformat.v4.new_notebook())
+    with pytest.raises(build.LessonError, match="holds answers: move it away"):
+        build.main([name])
+    assert path.read_text() == before

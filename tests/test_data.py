@@ -73,6 +73,20 @@ def test_a_damaged_file_is_put_aside_and_fetched_again(tmp_path, monkeypatch):
         assert (tmp_path / "mnist.npz.damaged").read_bytes() == damaged
 
 
+def test_a_file_that_holds_something_else_is_refused_and_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("TINYSHRINK_DATA", str(tmp_path))
+    x, y = np.zeros((20, 28, 28), dtype=np.uint8), np.arange(20, dtype=np.uint8) % 10
+    for arrays in (
+        {"x_train": x, "y_train": y},
+        {"x_train": x / 255, "y_train": y, "x_test": x, "y_test": y},
+        {"x_train": x, "y_train": y[:, None], "x_test": x, "y_test": y},
+    ):
+        np.savez(tmp_path / "mnist.npz", **arrays)
+        with pytest.raises(OSError, match="must hold uint8 arrays x_train, y_train, x_test, y_test, the labels flat: found"):
+            data.load("mnist")
+        assert (tmp_path / "mnist.npz").exists()
+
+
 def test_a_missing_set_that_cannot_be_fetched_says_both_ways_to_get_it(tmp_path, monkeypatch):
     def offline(folder, train, download):
         raise RuntimeError("Error downloading train-images-idx3-ubyte.gz")

@@ -351,6 +351,9 @@ def check_emptied_layer(answer, masks):
 def check_success(dense, model, masks, dense_accuracy, pruned_accuracy):
     """90% of the model's weights are really zero, and it loses under 5 pp on the test images of digits, measured anew."""
     assert isinstance(model, models.DigitsCNN), f"expected the pruned DigitsCNN, got {type(model).__name__}"
+    accuracies = [dense_accuracy, pruned_accuracy]
+    assert all(isinstance(value, float) for value in accuracies), f"expected two test accuracies, got {accuracies}"
+    assert masks and set(masks) <= set(metrics.weights(model)), f"expected the masks of your pruning, got {masks}"
     weights, test = metrics.weights(model), data.load("digits").test
     total = sum(weight.numel() for weight in weights.values())
     zeros = sum(int((weight == 0).sum()) for weight in weights.values())
@@ -946,6 +949,9 @@ def test_check_success_refuses_what_is_not_there(success):
     for case, message in (
         ((dense, nn.Linear(2, 2), masks, before, after), "expected the pruned DigitsCNN"),
         ((dense, None, None, None, None), "expected the pruned DigitsCNN"),
+        ((dense, model, masks, before, None), "expected two test accuracies"),
+        ((dense, model, None, before, after), "expected the masks of your pruning"),
+        ((dense, model, {}, before, after), "expected the masks of your pruning"),
         ((dense, half_pruned, half, before, after), "of the model's 242784 weights are zero"),
         ((dense, models.DigitsCNN(), masks, before, after), "not 90%"),
         ((dense, one_moved, masks, before, after), "not 90%|conv1.weight are not zero"),
@@ -1085,3 +1091,25 @@ def test_what_has_no_values_is_refused_by_name():
         magnitude.Masks().sparsity  # noqa: B018
     with pytest.raises(ValueError, match="finite"):
         magnitude.nm_mask(torch.tensor([float("nan"), 1, 2, 3]), 2, 4)
+
+
+def test_the_kth_smallest_is_that_of_a_sort_also_in_a_mass_of_zeros():
+    generator = torch.Generator().manual_seed(0)
+    for values in (torch.randn(500, generator=generator), torch.randn(500, generator=generator).clamp(min=0), torch.zeros(500)):
+        in_order = values.sort().values
+        for k in (1, 2, 249, 250, 300, 500):
+            assert magnitude.kth_smallest(values, k) == in_order[k - 1]
+    for k in (0, -1, 501):
+        with pytest.raises(ValueError, match=f"k = {k}"):
+            magnitude.kth_smallest(values, k)
+
+
+def test_an_empty_layer_and_a_sparsity_out_of_range_are_named():
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match=r"1\.weight is empty"):
+        magnitude.prune(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 0)), 0.5)
+    model = nn.Linear(4, 4)
+    with pytest.raises(ValueError, match=r"sparsity .* got 1\.5"):
+        magnitude.iterative_prune(model, 1.5, 2, lambda m: None)
+    for sparsity in (0, 1):
+        with pytest.raises(ValueError, match=f"a ticket needs a sparsity between 0 and 1, got {sparsity}"):
+            magnitude.lottery_ticket(model, model.state_dict(), sparsity, 2, lambda m: None)

@@ -66,6 +66,18 @@ def test_a_syntax_error_names_its_cell_and_the_others_go_on(write):
     outcome = run(write("def polynomial(:", RIGHT))
     assert outcome.exit_code == 0
     assert "cell 2 (polynomial): SyntaxError in line 1" in outcome.output and "3 of 3 points" in outcome.output
+    alone = run(write("def polynomial(:"))
+    assert alone.exit_code == 1 and "your cell 2 failed: SyntaxError in line 1" in alone.output
+
+
+def test_what_jupyter_takes_is_no_error_here(write):
+    outcome = run(write("%matplotlib inline\n" + RIGHT + "\nexit"))
+    assert outcome.exit_code == 0, outcome.output
+
+
+def test_brackets_in_a_message_are_shown_as_they_are(write):
+    outcome = run(write(RIGHT + "\nraise ValueError('got [inf, 1.0] and [/path]')"))
+    assert "got [inf, 1.0] and [/path]" in outcome.output
 
 
 def test_an_exercise_cell_that_raises_is_named(write):
@@ -81,6 +93,7 @@ def test_an_exercise_cell_that_raises_is_named(write):
         (b'{"cells": [', "is not JSON"),
         (b"\xff\xfe\x00", "is not JSON"),
         (b'{"cells": 1}', "no notebook"),
+        (b'{"cells": [], "metadata": {}, "nbformat": 5, "nbformat_minor": 0}', "no notebook"),
         (b'{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}', "no check cells"),
     ],
 )

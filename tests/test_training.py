@@ -136,3 +136,28 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_learning_rate(few
 def test_negative_epochs_are_refused(few):
     with pytest.raises(ValueError, match="0 or more, got -1"):
         training.train(small_model(), few, -1)
+
+
+def test_a_checkpoint_of_another_run_or_of_none_is_refused(few, tmp_path):
+    path = tmp_path / "run"
+    training.train(small_model(), few, 2, checkpoint=path, progress=False)
+    for options in ({"epochs": 3}, {"epochs": 2, "seed": 1}, {"epochs": 2, "lr": 0.1}):
+        with pytest.raises(ValueError, match="run is of another run"):
+            training.train(small_model(), few, checkpoint=path, progress=False, **options)
+    path.write_bytes(b"something else")
+    with pytest.raises(ValueError, match="run is no checkpoint of a training"):
+        training.train(small_model(), few, 2, checkpoint=path, progress=False)
+
+
+def test_a_checkpoint_of_a_model_with_shared_weights_can_be_resumed(few, tmp_path):
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 64), nn.Linear(64, 64), nn.Linear(64, 10))
+    model[2].weight = model[1].weight
+    history = training.train(model, few, 1, checkpoint=tmp_path / "run", progress=False)
+    assert training.train(model, few, 1, checkpoint=tmp_path / "run", progress=False) == history
+
+
+def test_evaluate_leaves_a_frozen_batchnorm_in_eval_mode(few):
+    model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(64), nn.Linear(64, 10))
+    model[1].eval()
+    training.evaluate(model, few.test)
+    assert model.training and not model[1].training

@@ -4,6 +4,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import re
 import runpy
 import shutil
 import sys
@@ -11,11 +12,20 @@ from pathlib import Path
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console()
+
+
+@app.callback()
+def terminal() -> None:
+    """Show what a terminal cannot show, such as an arrow in a Windows code page, as a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
 
 
 @app.command()
@@ -40,12 +50,12 @@ def check(notebook: str = typer.Argument(..., help="a module's number, such as 0
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task(f"checking {path.name}")
         results, troubles = notebooks.run(content, lambda done, total: progress.update(task, completed=done, total=total))
-    table = Table("exercise", "points", "result", title=str(path))
+    table = Table("exercise", "points", "result", title=escape(str(path)))
     for result in results:
         earned = result.points if result.passed else 0
         style = "green" if result.passed else None
         said = "passed" if result.passed else result.message
-        table.add_row(result.exercise, f"{earned:g} of {result.points:g}", said, style=style)
+        table.add_row(escape(result.exercise), f"{earned:g} of {result.points:g}", escape(said), style=style)
     console.print(table)
     for trouble in troubles:
         console.print(trouble, style="yellow", markup=False, highlight=False)
@@ -61,7 +71,8 @@ def doctor() -> None:
     healthy = True
     for what, found, mend in _findings():
         healthy &= not mend.startswith("needed: ")
-        table.add_row(what, found, mend.removeprefix("needed: "), style="yellow" if mend else None)
+        cells = (escape(cell) for cell in (what, found, mend.removeprefix("needed: ")))
+        table.add_row(*cells, style="yellow" if mend else None)
     console.print(table)
     raise typer.Exit(0 if healthy else 1)
 
@@ -70,28 +81,34 @@ def _findings():
     """Rows (what, what was found, how to mend it); the last starts with "needed: " where the course cannot do without."""
     version = platform.python_version()
     yield "Python", version, "" if sys.version_info >= (3, 10) else "needed: install Python 3.10 or newer"
-    again = 'pip install "tinyshrink" again in a fresh environment'
-    for name in ("torch", "torchvision", "numpy", "numba", "scikit-learn", "matplotlib", "jupyter", "nbgrader"):
+    missing = False
+    for requirement in importlib.metadata.requires("tinyshrink") or []:
+        if "extra ==" in requirement:
+            continue
+        name = re.match(r"[\w.-]+", requirement).group()
         try:
             yield name, importlib.metadata.version(name), ""
         except importlib.metadata.PackageNotFoundError:
-            yield name, "missing", f"needed: {again}"
+            missing = True
+            yield name, "missing", 'needed: in the course folder, pip install --editable ".[dev]"'
+    if missing:
+        return
     try:
         importlib.import_module("torchvision")
         yield "torch and torchvision", "a matched pair", ""
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, RuntimeError, OSError) as error:
         mend = "needed: pip uninstall -y torch torchvision, then install both with one command: pip install torch torchvision"
         yield "torch and torchvision", f"do not fit each other ({error})", mend
         return
     from . import data
 
     folder = data.data_dir()
-    there = [name for name in data.NAMES if name == "digits" or (folder / f"{name}.npz").exists()]
+    there = [name for name in data.NAMES if name == "digits" or os.path.exists(folder / f"{name}.npz")]
     missing = [name for name in data.NAMES if name not in there]
     mend = f"optional: load(name) fetches {', '.join(missing)} when first asked" if missing else ""
     yield "data sets", ", ".join(there), mend
-    parent = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    writable = os.access(parent, os.W_OK)
+    parent = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    writable = parent.is_dir() and os.access(parent, os.W_OK)
     mend = "" if writable else "set TINYSHRINK_DATA to a folder that can be written"
     yield "data dir", f"{folder} ({'writable' if writable else 'not writable'})", mend
     bubblewrap = shutil.which("bwrap")

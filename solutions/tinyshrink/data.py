@@ -29,7 +29,8 @@ FETCHED = {
     "cifar10": torchvision.datasets.CIFAR10,
 }
 NAMES = ("digits", *FETCHED)
-DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, KeyError, EOFError)  # what NumPy raises for a broken .npz
+ANOTHER_DIR = "set TINYSHRINK_DATA to a folder that can be written"
+DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, EOFError)  # what NumPy raises for a broken .npz
 
 
 class Split(NamedTuple):
@@ -97,7 +98,7 @@ def crop_and_flip(x: torch.Tensor, generator: torch.Generator, pad: int = 4) -> 
 def data_dir() -> Path:
     """The folder of the downloaded sets: $TINYSHRINK_DATA, or tinyshrink's folder in the platform's cache."""
     chosen = os.environ.get("TINYSHRINK_DATA")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("tinyshrink"))
+    return Path(chosen).expanduser() if chosen else Path(platformdirs.user_cache_dir("tinyshrink"))
 
 
 def _stratified(x, y, fraction):
@@ -114,13 +115,18 @@ def _channels_first(images):
 def _arrays(name):
     """x_train, y_train, x_test, y_test of <data dir>/<name>.npz; a missing or damaged file is fetched anew."""
     path = data_dir() / f"{name}.npz"
-    if not path.exists():
-        _fetch(name, path)
     try:
+        if not path.exists():
+            _fetch(name, path)
         return _read(path)
+    except PermissionError as error:
+        raise OSError(f"the data dir {path.parent} cannot be used ({error.strerror}): {ANOTHER_DIR}") from error
     except DAMAGED as error:
         kept = path.with_name(f"{path.name}.damaged")
-        os.replace(path, kept)
+        try:
+            os.replace(path, kept)
+        except OSError:
+            raise OSError(f"{path} is damaged ({error}) and cannot be replaced: delete it, or {ANOTHER_DIR}") from error
         warnings.warn(f"{path} is damaged ({error}): it is now {kept.name}, and {name!r} is fetched again", stacklevel=3)
     _fetch(name, path)
     return _read(path)
@@ -128,8 +134,14 @@ def _arrays(name):
 
 def _read(path):
     """The four arrays of an .npz, each of which the file holds with a checksum (CRC-32)."""
-    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return tuple(arrays[key] for key in ("x_train", "y_train", "x_test", "y_test"))
+    keys = ("x_train", "y_train", "x_test", "y_test")
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
+        arrays = {key: content[key] for key in keys if key in content}
+    uint8 = all(array.dtype == np.uint8 for array in arrays.values())
+    if len(arrays) < 4 or not uint8 or arrays["y_train"].ndim != 1 or arrays["y_test"].ndim != 1:
+        found = {name: f"{array.dtype} {array.shape}" for name, array in arrays.items()}
+        raise OSError(f"{path} must hold uint8 arrays {', '.join(keys)}, the labels flat: found {found}")
+    return tuple(arrays[key] for key in keys)
 
 
 def _fetch(name, path):
@@ -138,9 +150,7 @@ def _fetch(name, path):
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{name}-")
     except OSError as error:
-        raise OSError(
-            f"the data dir {path.parent} cannot be written ({error.strerror}): set TINYSHRINK_DATA to a folder that can be"
-        ) from error
+        raise OSError(f"the data dir {path.parent} cannot be written ({error.strerror}): {ANOTHER_DIR}") from error
     with scratch as folder:
         try:
             parts = [FETCHED[name](folder, train=train, download=True) for train in (True, False)]

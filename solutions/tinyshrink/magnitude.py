@@ -22,11 +22,20 @@ def kth_smallest(values: torch.Tensor, k: int) -> torch.Tensor:
     """The k-th smallest of `values` (n,), counted from 1, as a scalar tensor of the same dtype.
 
     It partitions in place of sorting: O(n), and on a CPU NumPy's vectorized partition is the fastest at hand.
+    Raises ValueError for a k outside 1..n.
     """
+    if values.ndim != 1 or not 1 <= k <= len(values):
+        raise ValueError(f"expected a flat tensor and k from 1 to its length, got shape {tuple(values.shape)} and k = {k}")
+    values = values.detach()
     if values.device.type != "cpu":
         return values.kthvalue(k).values
-    exact = values if values.dtype in (torch.float32, torch.float64) else values.float()
-    return torch.tensor(np.partition(exact.numpy(), k - 1)[k - 1], dtype=values.dtype)
+    lowest = values.min()
+    above = values[values > lowest] if int((values == lowest).count_nonzero()) > len(values) // 10 else values
+    k -= len(values) - len(above)  # a mass of equal values, the zeros of a pruned layer, makes a partition slow
+    if k <= 0:
+        return lowest
+    exact = above if above.dtype in (torch.float32, torch.float64) else above.float()
+    return torch.tensor(np.partition(exact.numpy(), k - 1)[k - 1].item(), dtype=values.dtype)
 
 
 def magnitude_mask(scores: torch.Tensor, sparsity: float) -> torch.Tensor:
@@ -133,8 +142,8 @@ class Masks(dict):
     A layer that lost all its weights while others kept some passes nothing on: that is warned of, by name.
     """
 
-    def __init__(self, *arguments):
-        super().__init__(*arguments)
+    def __init__(self, *arguments, **masks):
+        super().__init__(*arguments, **masks)
         emptied = [name for name, mask in self.items() if not mask.any()]
         if 0 < len(emptied) < len(self):
             warnings.warn(
@@ -234,7 +243,7 @@ def weight_scores(
 ) -> dict[str, torch.Tensor]:
     """{parameter name: scores of its shape} for every prunable weight, by a criterion as in `prune`.
 
-    Weights that are zero score lowest whatever the criterion says, so that what was removed before is removed again.
+    Weights that are zero get the lowest number there is, whatever the criterion says: what was removed stays removed.
     """
     if not callable(criterion) and criterion not in CRITERIA:
         raise ValueError(f"criterion must be one of {', '.join(CRITERIA)} or a function, got {criterion!r}")
@@ -246,11 +255,13 @@ def weight_scores(
         if not torch.isfinite(weight).all():
             raise ValueError(f"{name} holds NaN or infinite weights: the model cannot be pruned, train it anew")
         values = score(weight)
+        if weight.numel() == 0:
+            raise ValueError(f"{name} is empty, of shape {tuple(weight.shape)}: name it in ignore")
         if values.shape != weight.shape:
             raise ValueError(f"the criterion must give {name} scores of its shape {tuple(weight.shape)}, got {values.shape}")
-        scores[name] = values.detach()
-    lowest = min(values.min().item() for values in scores.values()) - 1
-    return {name: values.masked_fill(model.get_parameter(name) == 0, lowest) for name, values in scores.items()}
+        values = values.detach() if values.is_floating_point() else values.float()
+        scores[name] = values.masked_fill(weight.detach() == 0, torch.finfo(values.dtype).min)
+    return scores
 
 
 def prunable(model: nn.Module, ignore: Iterable[str] = ()) -> dict[str, nn.Parameter]:
@@ -336,6 +347,8 @@ def schedule(kind: str, start: float, end: float, steps: int, **options) -> Call
     try:
         SCHEDULES[kind](start, end, 0.5, **options)  # its own errors, before anything is trained
     except TypeError as error:
+        if not options:
+            raise
         raise ValueError(f"the {kind} schedule does not take {', '.join(options)}") from error
 
     def sparsity(step: int) -> float:
@@ -362,8 +375,10 @@ def iterative_prune(
 
     Arguments: train, a function that trains the model it is given for a while (any loop, any optimizer); kind, the
     schedule from 0 to `sparsity`; the others as in `prune`. After each of the steps the model is trained once with its
-    masks held, after the last one too.
+    masks held, after the last one too. Raises ValueError for a sparsity outside 0..1, and as schedule and prune.
     """
+    if not 0 <= sparsity <= 1:
+        raise ValueError(f"sparsity is the fraction to remove, 0 to 1: got {sparsity}")
     level = schedule(kind, 0, sparsity, steps)
     for step in range(1, steps + 1):
         masks = prune(model, level(step), scope, criterion, ignore)
@@ -385,7 +400,10 @@ def lottery_ticket(
     Each round trains the model, removes the same fraction of the weights that are left, and puts the others back to
     their values in `init` (a copy of model.state_dict() from the start or early in training). Afterwards the model is
     the ticket: untrained, masked, ready to be trained inside `with masks.hold(model)`. Returns the masks.
+    Raises ValueError for a sparsity that is not between 0 and 1.
     """
+    if not 0 < sparsity < 1:
+        raise ValueError(f"a ticket needs a sparsity between 0 and 1, got {sparsity}")
     level = schedule("fraction", 0, sparsity, rounds)
     init = {name: value.clone() for name, value in init.items()}  # it may be the live state of the model
     masks = Masks()

@@ -18,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
+from . import files
+
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 BLUE, VERMILLION, _, _, ORANGE, SKY, BLACK = PALETTE
 BARS = cycler(color=PALETTE, hatch=["", "///", "...", "xxx", "---", "ooo", "+++"])
@@ -180,9 +182,8 @@ def energy_curve(curves: dict[str, Tensor], energy: float = 0.9, *, title: str =
 
 def save(figure: Figure, path: str | Path) -> None:
     """Write the figure as a PNG, whole or not at all, and close it."""
-    part = Path(f"{path}.part")
-    figure.savefig(part, format="png", dpi="figure", facecolor="auto")
-    part.replace(path)
+    with files.whole(path) as part:
+        figure.savefig(part, format="png", dpi="figure", facecolor="auto")
     plt.close(figure)
 
 

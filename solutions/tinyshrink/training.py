@@ -13,11 +13,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 from tqdm.auto import tqdm
 
+from . import files
 from .data import Dataset, Split
 
 
@@ -31,6 +32,7 @@ class Run:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     epochs: int
+    settings: dict = field(default_factory=dict)  # what a checkpoint must agree on
     epoch: int = 0
     history: list[dict] = field(default_factory=list)
 
@@ -75,7 +77,8 @@ def train(
     random state is left alone. `autocast` computes in another dtype (torch.bfloat16). With `checkpoint` (a path) the
     state is written after each epoch, and a run that was killed goes on there.
 
-    Raises ValueError for epochs < 0 and FloatingPointError when the loss is no longer finite.
+    Raises ValueError for epochs < 0 or a checkpoint of another run, and FloatingPointError when the loss is no longer
+    finite.
     """
     if epochs < 0:
         raise ValueError(f"epochs must be 0 or more, got {epochs}")
@@ -83,7 +86,14 @@ def train(
         optimizer = torch.optim.SGD(model.parameters(), lr, momentum=0.9, nesterov=True, weight_decay=weight_decay)
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
-    run = Run(model, optimizer, epochs)
+    settings = {
+        "parameters": [list(parameter.shape) for parameter in model.parameters()],
+        "lr": [group["initial_lr"] for group in optimizer.param_groups],
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "seed": seed,
+    }
+    run = Run(model, optimizer, epochs, settings)
     if checkpoint is not None and Path(checkpoint).exists():
         _resume(run, checkpoint)
     device = next(model.parameters()).device
@@ -140,14 +150,15 @@ def train(
 
 @torch.no_grad()
 def evaluate(model: nn.Module, split: Split, batch_size: int = 1000) -> float:
-    """The accuracy, a fraction 0..1, of `model` on a split, in eval mode; the model's own mode is put back."""
+    """The accuracy, a fraction 0..1, of `model` on a split, in eval mode; the mode of each module is put back."""
     device = next(model.parameters()).device
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]  # some may be frozen in eval mode
     model.eval()
     correct = 0
     for x, y in zip(split.x.split(batch_size), split.y.split(batch_size)):
         correct += (model(x.to(device)).argmax(1).cpu() == y.cpu()).sum().item()
-    model.train(training)
+    for module, training in modes:
+        module.training = training
     return correct / len(split.y)
 
 
@@ -161,26 +172,29 @@ def _call(callbacks, moment, run):
 def _save(run, path):
     """Write model, optimizer state and history to a safetensors file, whole or not at all."""
     state = run.optimizer.state_dict()
-    tensors = {f"model/{name}": value.contiguous() for name, value in run.model.state_dict().items()}
+    tensors = {f"model/{name}": value.clone() for name, value in run.model.state_dict().items()}  # shared ones apart
     plain = {}
     for index, values in state["state"].items():
         for key, value in values.items():
             if isinstance(value, torch.Tensor):
-                tensors[f"optimizer/{index}/{key}"] = value.contiguous()
+                tensors[f"optimizer/{index}/{key}"] = value.clone()
             else:
                 plain[f"{index}/{key}"] = value
     info = {"epoch": run.epoch, "history": run.history, "groups": state["param_groups"], "plain": plain}
-    part = Path(f"{path}.part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, part, metadata={"run": json.dumps(info)})
-    os.replace(part, path)
+    with files.whole(path) as part:
+        save_file(tensors, part, metadata={"run": json.dumps(info | {"settings": run.settings})})
 
 
 def _resume(run, path):
     """Put model, optimizer, epoch and history back as _save left them."""
-    with safe_open(path, "pt") as file:
-        info = json.loads(file.metadata()["run"])
-        tensors = {name: file.get_tensor(name) for name in file.keys()}
+    try:
+        with safe_open(path, "pt") as file:
+            info = json.loads(file.metadata()["run"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except (SafetensorError, TypeError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} is no checkpoint of a training ({error}): delete it, or name another file") from error
+    if info["settings"] != run.settings:
+        raise ValueError(f"{path} is of another run, {info['settings']}, not {run.settings}: delete it, or name another file")
     state = {}
     for name, value in tensors.items():
         if name.startswith("optimizer/"):

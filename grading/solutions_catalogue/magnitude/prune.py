@@ -27,6 +27,12 @@ def wrong_scopes_swapped(model, sparsity, scope="global", criterion="magnitude",
     return right_as_documented(model, sparsity, {"global": "layer", "layer": "global"}[scope], criterion, ignore)
 
 
+def wrong_masks_read_off_the_zeros(model, sparsity, scope="global", criterion="magnitude", ignore=()):
+    """Fails test_prune_counts_its_masks_and_not_the_zeros_that_it_finds: what was zero before counts as removed now."""
+    masks = right_as_documented(model, sparsity, scope, criterion, ignore)
+    return magnitude.Masks({name: model.get_parameter(name) != 0 for name in masks})
+
+
 def wrong_masks_only(model, sparsity, scope="global", criterion="magnitude", ignore=()):
     """Fails test_prune_ranks_globally_or_by_layer: makes the masks and does not use them."""
     scores = magnitude.weight_scores(model, criterion, ignore)
