@@ -82,6 +82,7 @@ def test_feedback_is_written_for_each_student(graded):
         assert (folder / "feedback" / student / ASSIGNMENT / f"{ASSIGNMENT}.html").stat().st_size > 10_000
 
 
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")  # nbgrader's own
 def test_a_warning_on_stderr_costs_no_points(source, tmp_path):
     """A short notebook with one exercise of module 02, solved rightly by a function that warns."""
     cells = [cell for cell in source.cells if cell.cell_type == "code"]

@@ -252,11 +252,11 @@ def weight_scores(
     for name, weight in prunable(model, ignore).items():
         if weight.is_meta or isinstance(weight, nn.parameter.UninitializedParameter):
             raise ValueError(f"{name} has no values yet: load the model, or run it once, before it is pruned")
-        if not torch.isfinite(weight).all():
-            raise ValueError(f"{name} holds NaN or infinite weights: the model cannot be pruned, train it anew")
-        values = score(weight)
         if weight.numel() == 0:
             raise ValueError(f"{name} is empty, of shape {tuple(weight.shape)}: name it in ignore")
+        if not torch.isfinite(torch.stack(weight.detach().aminmax())).all():
+            raise ValueError(f"{name} holds NaN or infinite weights: the model cannot be pruned, train it anew")
+        values = score(weight)
         if values.shape != weight.shape:
             raise ValueError(f"the criterion must give {name} scores of its shape {tuple(weight.shape)}, got {values.shape}")
         values = values.detach() if values.is_floating_point() else values.float()
