@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from tinyshrink import data
+from tinyshrink import data, models
 
 
 def write_npz(folder, name, shape, seed=0):
@@ -145,3 +145,11 @@ def test_real_sets_have_their_published_sizes(name, sizes, shape):
     real = data.load(name)
     assert tuple(len(split.y) for split in (real.train, real.validation, real.test)) == sizes
     assert real.train.x.shape[1:] == shape
+
+
+@pytest.mark.parametrize("name", data.FETCHED)
+def test_a_card_holds_the_checksums_that_torchvision_checks(name):
+    card = (models.CHECKPOINTS.parent / f"{name}.md").read_text(encoding="utf-8")
+    published = data.FETCHED[name]
+    for checksum in [md5 for _, md5 in getattr(published, "resources", [])] or [published.tgz_md5]:
+        assert checksum in card
