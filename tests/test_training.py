@@ -161,3 +161,12 @@ def test_evaluate_leaves_a_frozen_batchnorm_in_eval_mode(few):
     model[1].eval()
     training.evaluate(model, few.test)
     assert model.training and not model[1].training
+
+
+def test_a_channels_last_run_is_kept_and_resumed(few, tmp_path):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(144, 10)).to(memory_format=torch.channels_last)
+    resumed = copy.deepcopy(model)
+    history = training.train(model, few, 2, checkpoint=tmp_path / "run", progress=False)
+    assert training.train(resumed, few, 2, checkpoint=tmp_path / "run", progress=False) == history
+    assert same(model, resumed)

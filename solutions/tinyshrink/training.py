@@ -172,17 +172,22 @@ def _call(callbacks, moment, run):
 def _save(run, path):
     """Write model, optimizer state and history to a safetensors file, whole or not at all."""
     state = run.optimizer.state_dict()
-    tensors = {f"model/{name}": value.clone() for name, value in run.model.state_dict().items()}  # shared ones apart
+    tensors = {f"model/{name}": _plain(value) for name, value in run.model.state_dict().items()}
     plain = {}
     for index, values in state["state"].items():
         for key, value in values.items():
             if isinstance(value, torch.Tensor):
-                tensors[f"optimizer/{index}/{key}"] = value.clone()
+                tensors[f"optimizer/{index}/{key}"] = _plain(value)
             else:
                 plain[f"{index}/{key}"] = value
     info = {"epoch": run.epoch, "history": run.history, "groups": state["param_groups"], "plain": plain}
     with files.whole(path) as part:
         save_file(tensors, part, metadata={"run": json.dumps(info | {"settings": run.settings})})
+
+
+def _plain(tensor):
+    """A copy as a file can hold it: shared with no other tensor, in the ordinary memory format."""
+    return tensor.clone(memory_format=torch.contiguous_format)
 
 
 def _resume(run, path):
