@@ -198,8 +198,10 @@ def _resume(run, path):
             tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, TypeError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is no checkpoint of a training ({error}): delete it, or name another file") from error
-    if info["settings"] != run.settings:
-        raise ValueError(f"{path} is of another run, {info['settings']}, not {run.settings}: delete it, or name another file")
+    if info.get("settings") != run.settings:
+        raise ValueError(
+            f"{path} is of another run, {info.get('settings')}, not {run.settings}: delete it, or name another file"
+        )
     state = {}
     for name, value in tensors.items():
         if name.startswith("optimizer/"):
