@@ -120,14 +120,20 @@ def main():
     chosen = exercises(parser.parse_args().modules)
     console = Console()
     table = Table("exercise", "wrong, rejected", "right, accepted", title="The catalogue of solutions")
-    errors = []
+    errors, judged = [], []
     for exercise, path in track(chosen, description="checking the checks", console=console, transient=True):
         verdicts = [judge(exercise, name, *solution) for name, solution in solutions(path).items()]
+        judged += verdicts
         wrong = [verdict for verdict in verdicts if verdict.must_fail]
         right = [verdict for verdict in verdicts if not verdict.must_fail]
         errors += [verdict for verdict in verdicts if not verdict.ok]
         table.add_row(exercise, *(f"{sum(v.ok for v in group)} of {len(group)}" for group in (wrong, right)))
     console.print(table)
+    for kind, group in (
+        ("wrong solutions rejected", [verdict for verdict in judged if verdict.must_fail]),
+        ("right solutions accepted", [verdict for verdict in judged if not verdict.must_fail]),
+    ):
+        console.print(f"{kind}: {sum(verdict.ok for verdict in group)} of {len(group)}", highlight=False)
     for verdict in errors:
         expected = f"must fail {verdict.must_fail}" if verdict.must_fail else "must pass"
         console.print(f"{verdict.exercise}: {verdict.name} {expected}, failed {verdict.failed or 'nothing'}", markup=False)
