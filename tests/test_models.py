@@ -40,3 +40,16 @@ def test_the_shipped_teacher_reads_the_real_test_images_as_its_card_says():
 def test_an_unknown_checkpoint_says_which_there_are():
     with pytest.raises(ValueError, match="'resnet': expected one of cifar10_cnn"):
         models.load_pretrained("resnet")
+
+
+def test_widths_and_depths_are_settings_that_rebuild_the_network():
+    for network, settings, shape in (
+        (models.DigitsCNN, {"width": 8, "size": 28}, (2, 1, 28, 28)),
+        (models.CifarCNN, {"width": 4, "blocks": 2}, (2, 3, 32, 32)),
+        (models.Transformer, {"width": 12, "depth": 2, "heads": 3, "size": 28, "patch": 7, "channels": 1}, (2, 1, 28, 28)),
+    ):
+        model = network(**settings)
+        assert model.settings == settings
+        assert model(torch.zeros(shape)).shape == (2, 10)
+    with pytest.raises(ValueError, match="heads must divide"):
+        models.Transformer(width=10, heads=3)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
@@ -12,26 +13,28 @@ CHECKPOINTS = Path(__file__).resolve().parents[2] / "datasets" / "checkpoints"
 class DigitsCNN(nn.Sequential):
     """A CNN for 8 x 8 digits: three convolutions with BatchNorm, two Linear layers, 243,530 parameters.
 
-    Input (N, 1, 8, 8), output logits (N, 10).
+    Input (N, 1, size, size), output logits (N, 10); a smaller `width` makes all layers narrower. The shapes in the comments
+    are those of the default.
     """
 
-    def __init__(self):
+    def __init__(self, width: int = 32, size: int = 8):
         super().__init__()
-        self.conv1 = nn.Conv2d(1, 32, 3, padding=1, bias=False)  # (N, 32, 8, 8)
-        self.bn1 = nn.BatchNorm2d(32)
+        self.settings = {"width": width, "size": size}
+        self.conv1 = nn.Conv2d(1, width, 3, padding=1, bias=False)  # (N, 32, 8, 8)
+        self.bn1 = nn.BatchNorm2d(width)
         self.relu1 = nn.ReLU()
-        self.conv2 = nn.Conv2d(32, 64, 3, padding=1, bias=False)  # (N, 64, 8, 8)
-        self.bn2 = nn.BatchNorm2d(64)
+        self.conv2 = nn.Conv2d(width, 2 * width, 3, padding=1, bias=False)  # (N, 64, 8, 8)
+        self.bn2 = nn.BatchNorm2d(2 * width)
         self.relu2 = nn.ReLU()
         self.pool1 = nn.MaxPool2d(2)  # (N, 64, 4, 4)
-        self.conv3 = nn.Conv2d(64, 128, 3, padding=1, bias=False)  # (N, 128, 4, 4)
-        self.bn3 = nn.BatchNorm2d(128)
+        self.conv3 = nn.Conv2d(2 * width, 4 * width, 3, padding=1, bias=False)  # (N, 128, 4, 4)
+        self.bn3 = nn.BatchNorm2d(4 * width)
         self.relu3 = nn.ReLU()
         self.pool2 = nn.MaxPool2d(2)  # (N, 128, 2, 2)
         self.flatten = nn.Flatten()
-        self.fc1 = nn.Linear(512, 288)
+        self.fc1 = nn.Linear(4 * width * (size // 4) ** 2, 9 * width)  # 512 to 288
         self.relu4 = nn.ReLU()
-        self.fc2 = nn.Linear(288, 10)
+        self.fc2 = nn.Linear(9 * width, 10)
 
 
 class LeNet300(nn.Sequential):
@@ -90,18 +93,20 @@ class CifarCNN(nn.Module):
     """A residual CNN of 20 layers for 32 x 32 colour images: 272,474 parameters, 40.8 million MACs.
 
     Input (N, 3, 32, 32), output logits (N, 10). Source: He et al. 2016, https://arxiv.org/abs/1512.03385, section 4.2,
-    with projections (option B) where the width changes.
+    with projections (option B) where the width changes. `width` is that of the first stage, `blocks` the residual blocks
+    of each stage.
     """
 
-    def __init__(self):
+    def __init__(self, width: int = 16, blocks: int = 3):
         super().__init__()
-        self.conv = nn.Conv2d(3, 16, 3, padding=1, bias=False)
-        self.bn = nn.BatchNorm2d(16)
-        self.stage1 = _stage(16, 16, stride=1)  # (N, 16, 32, 32)
-        self.stage2 = _stage(16, 32, stride=2)  # (N, 32, 16, 16)
-        self.stage3 = _stage(32, 64, stride=2)  # (N, 64, 8, 8)
+        self.settings = {"width": width, "blocks": blocks}
+        self.conv = nn.Conv2d(3, width, 3, padding=1, bias=False)
+        self.bn = nn.BatchNorm2d(width)
+        self.stage1 = _stage(width, width, blocks, stride=1)  # (N, 16, 32, 32)
+        self.stage2 = _stage(width, 2 * width, blocks, stride=2)  # (N, 32, 16, 16)
+        self.stage3 = _stage(2 * width, 4 * width, blocks, stride=2)  # (N, 64, 8, 8)
         self.pool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(64, 10)
+        self.fc = nn.Linear(4 * width, 10)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = torch.relu(self.bn(self.conv(x)))
@@ -109,9 +114,68 @@ class CifarCNN(nn.Module):
         return self.fc(self.pool(x).flatten(1))
 
 
-def _stage(channels, width, stride):
-    """Three residual blocks, the first of which changes the width and the size."""
-    return nn.Sequential(ResidualBlock(channels, width, stride), ResidualBlock(width, width), ResidualBlock(width, width))
+def _stage(channels, width, blocks, stride):
+    """Residual blocks, the first of which changes the width and the size."""
+    return nn.Sequential(ResidualBlock(channels, width, stride), *(ResidualBlock(width, width) for _ in range(blocks - 1)))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention: (N, tokens, width) to the same shape, with a Linear each for query, key, value and output.
+
+    Rows head_dim * i to head_dim * (i + 1) of query, key and value, and these columns of out, belong to head i. Unlike
+    nn.MultiheadAttention it may have fewer heads than width / head_dim.
+    Source: Vaswani et al. 2017, https://arxiv.org/abs/1706.03762.
+    """
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads, self.head_dim = heads, width // heads
+        self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        query, key, value = (
+            layer(x).unflatten(2, (self.heads, self.head_dim)).transpose(1, 2)  # (N, heads, tokens, head_dim)
+            for layer in (self.query, self.key, self.value)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value)
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class TransformerLayer(nn.Module):
+    """Attention and a two-layer network, each behind a LayerNorm and beside a shortcut: (N, tokens, width) to the same."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.norm1, self.attention = nn.LayerNorm(width), Attention(width, heads)
+        self.norm2, self.fc1, self.fc2 = nn.LayerNorm(width), nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attention(self.norm1(x))
+        return x + self.fc2(F.gelu(self.fc1(self.norm2(x))))
+
+
+class Transformer(nn.Module):
+    """A small vision transformer: input (N, channels, size, size), cut into patches, output logits (N, 10).
+
+    The default is for the 8 x 8 digits: 16 patches of 2 x 2, 6 layers of width 64, 302,026 parameters.
+    Source: Dosovitskiy et al. 2021, https://arxiv.org/abs/2010.11929, with the mean over patches in place of a class token.
+    """
+
+    def __init__(self, width: int = 64, depth: int = 6, heads: int = 4, size: int = 8, patch: int = 2, channels: int = 1):
+        super().__init__()
+        if width % heads or size % patch:
+            raise ValueError(f"heads must divide the width and patch the size, got {heads}, {width}, {patch} and {size}")
+        self.settings = {"width": width, "depth": depth, "heads": heads, "size": size, "patch": patch, "channels": channels}
+        self.embed = nn.Conv2d(channels, width, patch, stride=patch)  # (N, 64, 4, 4)
+        self.position = nn.Parameter(0.02 * torch.randn(1, (size // patch) ** 2, width))
+        self.layers = nn.Sequential(*(TransformerLayer(width, heads) for _ in range(depth)))
+        self.norm = nn.LayerNorm(width)
+        self.fc = nn.Linear(width, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.embed(x).flatten(2).transpose(1, 2)  # (N, 16, 64)
+        x = self.norm(self.layers(x + self.position))
+        return self.fc(x.mean(1))
 
 
 PRETRAINED = {"cifar10_cnn": CifarCNN}
