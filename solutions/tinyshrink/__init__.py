@@ -3,6 +3,8 @@
 metrics     parameters, sparsity, bytes, MACs, latency, effective rank
 report      one table of a model, layer by layer
 magnitude   masks by magnitude or gradient, schedules, iterative pruning, N:M, the lottery ticket
+structured  whole filters, heads and layers removed for real; what goes together is found in the traced graph
+            (channel_graph), cut and proved (channel_plan)
 
 data        digits, MNIST, Fashion-MNIST and CIFAR-10 as tensors in fixed splits
 models      the networks of the course
@@ -12,7 +14,18 @@ plots       every figure
 
 import importlib
 
-__all__ = ["data", "magnitude", "metrics", "models", "plots", "report", "training"]
+__all__ = [
+    "channel_graph",
+    "channel_plan",
+    "data",
+    "magnitude",
+    "metrics",
+    "models",
+    "plots",
+    "report",
+    "structured",
+    "training",
+]
 
 
 def __getattr__(name):

@@ -1,0 +1,583 @@
+"""Which channels have to go together: found by following every channel through the traced graph of a model.
+
+Each index of each dimension of each parameter gets a label, a number of its own. The graph is walked once, operation by
+operation. Where two indices must stay or go together (the filters of a convolution and the scales of the BatchNorm behind
+it, the two sides of a sum) their labels are united. Operations that only move numbers (view, cat, chunk, pixel_shuffle)
+are not described at all: they are run on the labels. In the end the classes of united labels are the channels. An
+operation that is not known fixes the channels that enter it, so ignorance costs compression and never correctness.
+
+The idea of coupled groups is DepGraph's (Fang et al. 2023, https://arxiv.org/abs/2301.12900); the graph is torch.export's,
+which traces what torch.fx does not (a list of chunks, sizes read from shapes, functional layers with bare parameters).
+"""
+
+import itertools
+import operator
+import traceback
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+
+class UnsupportedModel(ValueError):
+    """The model cannot be pruned correctly; the message names the module and the operation that stand in the way."""
+
+
+MOVES = frozenset(
+    "view reshape _unsafe_view flatten unflatten permute transpose t squeeze unsqueeze expand expand_as cat concat stack "
+    "chunk split split_with_sizes tensor_split unbind slice select narrow repeat repeat_interleave flip pad "
+    "constant_pad_nd pixel_shuffle pixel_unshuffle channel_shuffle movedim swapaxes getitem".split()
+)
+SAME = frozenset(  # element by element, though torch does not tag them so
+    "dropout dropout_ feature_dropout alpha_dropout feature_alpha_dropout contiguous clone detach detach_ alias to _to_copy "
+    "type_as zeros_like ones_like full_like empty_like rand_like randn_like lift_fresh_copy copy_ fill_ hardswish hardswish_ "
+    "hardtanh hardtanh_ relu6 relu6_ rrelu rrelu_ masked_fill masked_fill_ where log_sigmoid".split()
+)
+REDUCTIONS = (
+    "mean",
+    "sum",
+    "amax",
+    "amin",
+    "max",
+    "min",
+    "var",
+    "std",
+    "prod",
+    "norm",
+    "linalg_vector_norm",
+    "argmax",
+    "argmin",
+)
+SOFTMAX = ("softmax", "_softmax", "log_softmax", "_log_softmax")
+POOLS = ("max_pool", "avg_pool", "adaptive_", "upsample", "_upsample", "fractional_", "lp_pool")
+STATISTICS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+NORMS = (*STATISTICS, nn.modules.instancenorm._InstanceNorm, nn.modules.batchnorm._BatchNorm)
+
+
+@dataclass
+class Channels:
+    """A group of channels of the same kind: those that the same tensors have, at the same dimensions.
+
+    `slots` is {tensor name: {dimension: the channel (0 to size - 1) that each index belongs to, -1 = none of these}}, and
+    `outputs` names the (tensor, dimension) that make the channels, first those of the first layer that runs.
+    """
+
+    size: int
+    slots: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
+    outputs: list[tuple[str, int]] = field(default_factory=list)
+
+
+class Labels:
+    """Numbered labels with union and find, on whole arrays; 0 is the label of what always stays."""
+
+    def __init__(self):
+        self.parent = np.zeros(1, np.int64)
+        self.fixed: list[tuple[np.ndarray, str]] = []
+
+    def fresh(self, number):
+        start = len(self.parent)
+        self.parent = np.concatenate([self.parent, np.arange(start, start + number)])
+        return np.arange(start, start + number)
+
+    def find(self, labels):
+        while not np.array_equal(above := self.parent[labels], labels):
+            labels = above
+        return labels
+
+    def unite(self, first, second, why):
+        """Unite the labels of two arrays one by one; what meets label 0 has to stay."""
+        first, second = (np.ravel(side) for side in np.broadcast_arrays(first, second))
+        self.fix(np.concatenate([second[first == 0], first[second == 0]]), why)
+        both = (first > 0) & (second > 0)
+        first, second = self.find(first[both]), self.find(second[both])
+        while (differ := first != second).any():
+            first, second = first[differ], second[differ]
+            np.minimum.at(self.parent, np.maximum(first, second), np.minimum(first, second))
+            first, second = self.find(first), self.find(second)
+
+    def fix(self, labels, why):
+        if labels is not None and labels.any():
+            self.fixed.append((np.unique(labels[labels > 0]), why))
+
+
+def trace(model: nn.Module, inputs: tuple) -> torch.export.ExportedProgram:
+    """The graph of model(*inputs). Raises ValueError where the model cannot run, UnsupportedModel where it cannot be traced."""
+    try:
+        return torch.export.export(model, inputs, strict=False)
+    except Exception as error:
+        untraceable = f"{type(model).__name__} cannot be traced: {brief(error)} ({_place(error)})"
+    try:
+        with torch.no_grad():
+            model(*inputs)
+    except Exception as error:
+        shapes = ", ".join(str(tuple(value.shape)) for value in pytree.tree_leaves(inputs) if isinstance(value, torch.Tensor))
+        raise ValueError(
+            f"{type(model).__name__} cannot run on the example of shape {shapes}: {brief(error)} ({_place(error)})"
+        ) from error
+    raise UnsupportedModel(untraceable)
+
+
+def brief(error: Exception) -> str:
+    """The first line of an error's message."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)[:200]
+
+
+def _place(error):
+    """Where in the user's code an error came from: the last frame outside of torch."""
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if "/torch/" not in frame.filename.replace("\\", "/")
+    ]
+    frame = frames[-1]
+    return f"{frame.filename}, line {frame.lineno}, in {frame.name}: {frame.line}"
+
+
+class ChannelGraph:
+    """The labels of every tensor in the graph of `model`: a list with an array of labels, or None, for each dimension."""
+
+    def __init__(self, model, inputs):
+        self.model, self.labels = model, Labels()
+        self.tensors, self.outputs, self.values = {}, {}, {}  # name: labels; (name, dim): None; node: labels
+        program = trace(model, inputs)
+        signature = program.graph_signature
+        names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
+        self.names = {}
+        for node in program.graph.nodes:
+            self.node, self.module = node, self._module(node)
+            self.where = f"{self.module or type(model).__name__}: {getattr(node.target, '_opname', node.target)}"
+            if node.op == "placeholder":
+                self.values[node] = self._placeholder(node, names.get(node.name))
+            elif node.op == "call_function":
+                self.values[node] = self._step(node)
+            elif node.op == "output":
+                for value in pytree.tree_leaves(node.args):
+                    if isinstance(value, torch.fx.Node):
+                        self._fix(self.values[value], "the model's output keeps its shape")
+            else:
+                self.values[node] = _blank(node.meta.get("val"))
+
+    def _module(self, node):
+        stack = node.meta.get("nn_module_stack") or {}
+        return next(reversed(stack.values()))[0] if stack else ""
+
+    def _placeholder(self, node, name):
+        value = node.meta.get("val")
+        if name is None or not isinstance(value, torch.Tensor):
+            return _blank(value)
+        if not value.is_floating_point():
+            return _blank(value)
+        if name not in self.tensors:
+            self.tensors[name] = [self.labels.fresh(size) if size > 1 else None for size in value.shape]
+        self.names[node] = name
+        return self.tensors[name]
+
+    # What an operation does to labels. `labels[...]` below are the lists of the operands.
+
+    def _step(self, node):
+        operands = [arg for arg in pytree.tree_leaves((node.args, node.kwargs)) if isinstance(arg, torch.fx.Node)]
+        labels = [self.values[operand] for operand in operands]
+        if node.target is operator.getitem and isinstance(labels[0], tuple):
+            return labels[0][node.args[1]]
+        kind = getattr(node.target, "_opname", None) or node.target.__name__
+        output = node.meta.get("val")
+        if not any(axis is not None for value in labels for axis in _flat(value)):
+            return _blank(output)
+        arguments = self._arguments(node)
+        handler = getattr(self, f"_{kind.lstrip('_')}", None)
+        if handler is not None:
+            return handler(arguments)
+        if "conv" in kind and "weight" in arguments and "groups" in arguments:
+            return self._convolution(arguments, transposed="transpose" in kind)
+        if kind in MOVES:
+            return self._move(node, kind, arguments)
+        if kind in SAME or torch.Tag.pointwise in getattr(node.target, "tags", ()):
+            return self._pointwise(operands, output)
+        if kind in REDUCTIONS or kind in SOFTMAX:
+            return self._reduce(arguments, output, kind in SOFTMAX)
+        if kind.startswith(POOLS):
+            return self._pool(labels[0], output, kind)
+        for value in labels:
+            self._fix(value, f"{self.where} is not known to channel pruning")
+        return _blank(output)
+
+    def _arguments(self, node):
+        """{name: value} of an operation's arguments, defaults included."""
+        schema = getattr(node.target, "_schema", None)
+        if schema is None:
+            return dict(enumerate(node.args))
+        names = [argument.name for argument in schema.arguments]
+        defaults = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
+        return defaults | dict(zip(names, node.args)) | dict(node.kwargs)
+
+    def _fix(self, value, why):
+        for axis in _flat(value):
+            self.labels.fix(axis, why)
+
+    def _unite(self, first, second, why="is combined with something whose size is fixed"):
+        """Unite two axes (an array, or None for labels of 0)."""
+        if first is None and second is None:
+            return
+        zero = np.zeros(1, np.int64)
+        self.labels.unite(zero if first is None else first, zero if second is None else second, f"{self.where} {why}")
+
+    def _get(self, arguments, *names):
+        return [self.values[arguments[name]] if isinstance(arguments.get(name), torch.fx.Node) else None for name in names]
+
+    def _pointwise(self, operands, output):
+        if not isinstance(output, torch.Tensor):
+            return _blank(output)
+        result = []
+        for place in range(-output.ndim, 0):
+            size, axis = output.shape[place], None
+            sides = [
+                self.values[operand][place]
+                for operand in operands
+                if isinstance(self.values[operand], list)
+                and len(self.values[operand]) >= -place
+                and operand.meta["val"].shape[place] == size
+            ]
+            if size > 1 and any(side is not None for side in sides):
+                axis = next(side for side in sides if side is not None)
+                for side in sides:
+                    self._unite(axis, side)
+            result.append(axis)
+        return result
+
+    def _convolution(self, arguments, transposed):
+        x, weight, bias = self._get(arguments, "input", "weight", "bias")
+        groups, rank = arguments["groups"], len(weight)
+        into, out = (0, 1) if transposed else (1, 0)
+        for axis in (*x[2 - rank :], *weight[2:]):
+            self.labels.fix(axis, f"{self.where} slides over this dimension")
+        channels, inputs = x[1 - rank], weight[into]
+        if groups == 1:
+            self._unite(channels, inputs)
+            made = weight[out]
+        else:
+            outside, inside = (weight[0], weight[1])  # dimension 0 counts over all groups, dimension 1 within one
+            if inside is None:  # depthwise: each channel is a group
+                wide, narrow = (channels, outside) if transposed else (outside, channels)
+                if wide is not None and narrow is not None:
+                    large, small = (wide, narrow) if len(wide) >= len(narrow) else (narrow, wide)
+                    self._unite(large.reshape(len(small), -1), small[:, None])
+                else:
+                    self._unite(wide, narrow)
+                made = outside
+            else:  # every group has to lose the same of its channels
+                both = [axis for axis in (outside, channels) if axis is not None]
+                for axis in both:
+                    self._unite(axis.reshape(groups, -1), axis.reshape(groups, -1)[:1])
+                if transposed:
+                    self._unite(channels, outside)
+                    made = np.tile(inside, groups)
+                else:
+                    self._unite(None if channels is None else channels.reshape(groups, -1)[0], inside)
+                    made = outside
+        self._made(arguments["weight"], out)
+        if bias is not None:
+            self._unite(made, bias[0])
+        return [*x[: 1 - rank], made, *[None] * (rank - 2)]
+
+    def _made(self, node, dim):
+        """Note that dimension `dim` of a weight makes channels."""
+        if node in self.names:
+            self.outputs[self.names[node], dim] = None
+
+    def _linear(self, arguments):
+        x, weight, bias = self._get(arguments, "input", "weight", "bias")
+        self._unite(x[-1], weight[1])
+        self._made(arguments["weight"], 0)
+        if bias is not None:
+            self._unite(weight[0], bias[0])
+        return [*x[:-1], weight[0]]
+
+    def _addmm(self, arguments):
+        bias, first, second = self._get(arguments, "self", "mat1", "mat2")
+        result = self._contract("ab,bc->ac", first, second)
+        self._made(arguments["mat2"], 1)
+        self._unite(result[1], bias[-1])
+        return result
+
+    def _matmul(self, arguments):
+        first, second = self._get(arguments, *(("self", "mat2") if "mat2" in arguments else ("self", "other")))
+        if min(len(first), len(second)) < 2:
+            self._fix((first, second), f"{self.where} of a vector is not known to channel pruning")
+            return _blank(self.node.meta["val"])
+        batch = "zyxwvu"[: max(len(first), len(second)) - 2][::-1]
+        left, right = (batch[len(batch) - len(value) + 2 :] for value in (first, second))
+        return self._contract(f"{left}ab,{right}bc->{batch}ac", first, second)
+
+    _mm = _bmm = _matmul
+
+    def _einsum(self, arguments):
+        equation = arguments["equation"].replace(" ", "")
+        operands = [self.values[node] for node in arguments["tensors"]]
+        if "..." in equation or "->" not in equation:
+            self._fix(tuple(operands), f"{self.where} with {equation!r} is not known to channel pruning")
+            return _blank(self.node.meta["val"])
+        return self._contract(equation, *operands)
+
+    def _contract(self, equation, *operands):
+        """Dimensions of the same letter are one: they lose the same indices."""
+        inputs, output = equation.split("->")
+        axes = {}
+        for letters, value in zip(inputs.split(","), operands, strict=True):
+            for letter, axis in zip(letters, value, strict=True):
+                axes.setdefault(letter, []).append(axis)
+        for same in axes.values():
+            lengths = {len(axis) for axis in same if axis is not None}
+            if len(lengths) > 1:
+                self._fix((same,), f"{self.where} broadcasts")
+                continue
+            for axis in same:
+                self._unite(same[0], axis)
+        return [next((axis for axis in axes[letter] if axis is not None), None) for letter in output]
+
+    def _scaled_dot_product_attention(self, arguments):
+        query, key, value, mask = self._get(arguments, "query", "key", "value", "attn_mask")
+        for axis in (query[-1], key[-1]) if arguments.get("scale") is None else ():
+            self.labels.fix(axis, f"{self.where} divides by the root of this size")
+        for axis in (query[-2], key[-2], value[-2], *(mask or ())):
+            self.labels.fix(axis, f"{self.where} keeps its tokens")
+        self._unite(query[-1], key[-1])
+        for heads in zip(query[:-2], key[:-2], value[:-2]):
+            if len({None if axis is None else len(axis) for axis in heads}) > 1:  # shared by groups of heads
+                self._fix((list(heads),), f"{self.where} shares heads")
+                continue
+            self._unite(heads[0], heads[1])
+            self._unite(heads[0], heads[2])
+        return [*query[:-1], value[-1]]
+
+    def _batch_norm(self, arguments):
+        x, *rest = self._get(arguments, "input", "weight", "bias", "running_mean", "running_var")
+        for value in rest:
+            if value is not None:
+                self._unite(x[1], value[0])
+        self._count(x[1])
+        self._fix(x[2:], f"{self.where} normalizes over this dimension")
+        return x
+
+    _instance_norm = _batch_norm
+
+    def _group_norm(self, arguments):
+        axis = self._get(arguments, "input")[0][1]
+        if axis is not None:  # every group has to lose the same of its channels
+            self._unite(axis.reshape(arguments["num_groups"], -1), axis.reshape(arguments["num_groups"], -1)[:1])
+        return self._batch_norm(arguments)
+
+    def _layer_norm(self, arguments):
+        x, *affine = self._get(arguments, "input", "weight", "bias")
+        rank = len(arguments["normalized_shape"])
+        for value in affine:
+            for axis, own in zip(x[-rank:], value or ()):
+                self._unite(axis, own)
+        if rank > 1:
+            self._fix(x[-rank:], f"{self.where} normalizes over {rank} dimensions at once")
+        self._count(x[-1])
+        return x
+
+    _rms_norm = _layer_norm
+
+    def _count(self, axis):
+        """A norm counts its channels in an attribute: a slot of its own, that remove_channels and mask_channels read."""
+        module = self.model.get_submodule(self.module)
+        if not isinstance(module, NORMS):
+            self.labels.fix(axis, f"{self.where} is called as a function, so its number of channels cannot be changed")
+        elif axis is not None:
+            name = f"{self.module}.channels".lstrip(".")
+            self.tensors.setdefault(name, [self.labels.fresh(len(axis))])
+            self._unite(axis, self.tensors[name][0])
+
+    def _prelu(self, arguments):
+        x, weight = self._get(arguments, "self", "weight")
+        if weight[0] is not None:
+            self._unite(x[1], weight[0])
+        return x
+
+    def _glu(self, arguments):
+        x, dim = self._get(arguments, "self")[0], arguments["dim"]
+        axis = x[dim]
+        if axis is None:
+            return x
+        first, second = axis.reshape(2, -1)  # both halves have to lose the same, as in chunk
+        self._unite(first, second)
+        result = list(x)
+        result[dim] = first
+        return result
+
+    def _embedding(self, arguments):
+        weight, indices = self._get(arguments, "weight", "indices")
+        self.labels.fix(weight[0], f"{self.where} looks rows up")
+        self._made(arguments["weight"], 1)
+        return [*indices, weight[1]]
+
+    def _pool(self, x, output, kind):
+        spatial = next((int(letter) for letter in kind if letter.isdigit()), 2)
+        self._fix(x[-spatial:], f"{self.where} works over this dimension")
+        result = [*x[:-spatial], *[None] * spatial]
+        return result if isinstance(output, torch.Tensor) else (result,) * len(output)
+
+    def _reduce(self, arguments, output, softmax):
+        x = self.values[arguments.get("self", arguments.get("input"))]
+        dims = arguments.get("dim")
+        dims = range(len(x)) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
+        dims = {dim % len(x) for dim in dims} if x else set()
+        for dim in dims:
+            self.labels.fix(x[dim], f"{self.where} works over all channels at once")
+        keep = softmax or arguments.get("keepdim")
+        result = [None if dim in dims else axis for dim, axis in enumerate(x) if keep or dim not in dims]
+        return result if isinstance(output, torch.Tensor) else (result,) * len(output)
+
+    def _move(self, node, kind, arguments):
+        """Run the operation on the labels of each dimension of its operands, and read off where they went."""
+        self._align(kind, arguments)
+        nodes = [arg for arg in pytree.tree_leaves((node.args, node.kwargs)) if isinstance(arg, torch.fx.Node)]
+        output, results = node.meta["val"], None
+        for dim in range(max(len(self.values[operand]) for operand in nodes)):
+            if all(len(self.values[n]) <= dim or self.values[n][dim] is None for n in nodes):
+                continue
+            swap = {operand: _spread(self.values[operand], dim, operand.meta["val"].shape) for operand in nodes}
+            args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), swap.__getitem__)
+            move = torch.ops.aten.reshape.default if "view" in kind else node.target  # view wants its memory in order
+            moved = move(*args, **kwargs)
+            moved = [moved] if isinstance(moved, torch.Tensor) else list(moved)
+            results = results or [[None] * piece.ndim for piece in moved]
+            for piece, result in zip(moved, results):
+                self._place_labels(piece.numpy().astype(np.int64), result)
+        if results is None:
+            return _blank(output)
+        return results[0] if isinstance(output, torch.Tensor) else tuple(results)
+
+    def _align(self, kind, arguments):
+        """Cutting a dimension at fixed fractions goes well when every piece loses the same indices.
+
+        That these are fractions and no fixed numbers is an assumption; the proof that follows every plan tests it.
+        """
+        if kind not in ("chunk", "split", "split_with_sizes", "tensor_split", "slice", "narrow", "select", "unbind", "getitem"):
+            return
+        node = arguments.get("self", arguments.get(0))
+        if not isinstance(node, torch.fx.Node) or not isinstance(self.values[node], list):
+            return
+        value, dim = self.values[node], arguments.get("dim", 0)
+        axis = value[dim]
+        if axis is None:
+            return
+        size, cuts = len(axis), None
+        pieces = self.node.meta["val"] if not isinstance(self.node.meta["val"], torch.Tensor) else None
+        if kind == "slice":
+            start, end, step = (arguments[name] for name in ("start", "end", "step"))
+            start, end, _ = slice(start, end).indices(size)
+            if step > 1 and size % step == 0 and start < step and end == size:
+                self._unite(axis.reshape(-1, step), axis.reshape(-1, step)[:, :1])
+                return
+            cuts = [start, end] if step == 1 else None
+        elif pieces is not None and kind not in ("select", "unbind"):
+            cuts = [0, *itertools.accumulate(piece.shape[dim] for piece in pieces)]
+        width = np.gcd.reduce([size, *cuts]) if cuts else 1
+        if cuts and width == size:
+            return
+        if width == 1:
+            self.labels.fix(axis, f"{self.where} takes single channels out")
+        else:
+            self._unite(axis.reshape(-1, width), axis.reshape(-1, width)[:1])
+
+    def _place_labels(self, moved, result):
+        """Find the dimension of `moved` (labels of every element) along which they vary, and unite along the others."""
+        if not moved.any():
+            return
+        size = moved.size
+        varies = [dim for dim in range(moved.ndim) if (moved != moved.take([0], dim)).any()]
+        for dim in set(range(moved.ndim)) - set(varies):
+            moved = moved.take([0], dim)
+        moved = self.labels.find(moved)
+        varies = [dim for dim in varies if (moved != moved.take([0], dim)).any()]
+        if not varies:
+            self.labels.fix(moved, f"{self.where} {'ties all channels together' if size > 1 else 'takes one channel out'}")
+            return
+        dim = varies[0]
+        if len(varies) > 1:  # as in view(N, heads, size): the finest choice is the dimension that can shrink
+            dim = max(varies, key=lambda dim: (_classes(moved, dim), dim))
+        rows = np.moveaxis(moved, dim, 0).reshape(moved.shape[dim], -1)
+        self._unite(rows, rows[:, :1])
+        axis = rows[:, 0]
+        other = result[dim]
+        if other is not None:  # two labelled dimensions were merged: one of them may shrink
+            weaker = min((axis, other), key=lambda labels: len(np.unique(labels)))
+            self.labels.fix(weaker, f"{self.where} merges two dimensions of channels")
+            axis = other if weaker is axis else axis
+        result[dim] = axis
+
+    def groups(self, keep: dict[tuple[str, int], str]) -> tuple[list[Channels], dict[tuple[str, int], str]]:
+        """The groups of channels that can be removed, and {(tensor, dimension that makes channels): why they stay}.
+
+        `keep` is {(tensor, dimension): a reason for which all channels of that dimension stay}.
+        """
+        reasons = {}
+        fixed = self.labels.fixed + [(self.tensors[name][dim], why) for (name, dim), why in keep.items()]
+        for labels, why in fixed:
+            for root in np.unique(self.labels.find(labels)) if labels is not None else ():
+                reasons.setdefault(int(root), why)
+        members = {}  # channel: [(tensor, dimension, index), ...]
+        axes = [(name, dim, axis) for name, value in self.tensors.items() for dim, axis in enumerate(value) if axis is not None]
+        for name, dim, axis in axes:
+            for index, root in enumerate(self.labels.find(axis).tolist()):
+                if root not in reasons:
+                    members.setdefault(root, []).append((name, dim, index))
+        kinds = {}
+        for places in members.values():
+            kinds.setdefault(tuple((name, dim) for name, dim, _ in places), []).append(places)
+        groups = []
+        for kind, channels in kinds.items():
+            group = Channels(len(channels), outputs=[output for output in self.outputs if output in kind])
+            for number, places in enumerate(channels):
+                for name, dim, index in places:
+                    empty = np.full(len(self.tensors[name][dim]), -1)
+                    group.slots.setdefault(name, {}).setdefault(dim, empty)[index] = number
+            if group.outputs:
+                groups.append(group)
+        free = {slot for group in groups for slot in group.outputs}
+        left = {}
+        for name, dim in self.outputs:
+            axis = self.tensors[name][dim]
+            if (name, dim) not in free and axis is not None:
+                roots = self.labels.find(axis).tolist()
+                left[name, dim] = next((reasons[root] for root in roots if root in reasons), "its channels are no group")
+        order = {output: place for place, output in enumerate(self.outputs)}
+        groups.sort(key=lambda group: order[group.outputs[0]])
+        return groups, left
+
+
+def _blank(value):
+    """No labels: what has the shape of `value` always stays."""
+    if isinstance(value, (tuple, list)):
+        return tuple(_blank(item) for item in value)
+    return [None] * value.ndim if isinstance(value, torch.Tensor) else []
+
+
+def _flat(value):
+    """The axes in a list of labels, or in a tuple of such lists."""
+    if isinstance(value, tuple):
+        return [axis for item in value for axis in _flat(item)]
+    return value if isinstance(value, list) else []
+
+
+def _spread(value, dim, shape):
+    """A tensor of `shape` in which each element has the label of its index in dimension `dim`."""
+    axis = value[dim] if dim < len(value) else None
+    if axis is None:
+        return torch.zeros((), dtype=torch.float64).expand(shape)
+    view = [1] * len(shape)
+    view[dim] = len(axis)
+    return torch.from_numpy(axis.astype(np.float64)).view(view).expand(shape)  # float: padding by reflection needs it
+
+
+def _classes(moved, dim):
+    """How many channels are left when dimension `dim` of `moved` is the one that varies."""
+    rows = np.moveaxis(moved, dim, 0).reshape(moved.shape[dim], -1)
+    values, rows = np.unique(rows, return_inverse=True)
+    local, rows = Labels(), rows.reshape(moved.shape[dim], -1)
+    labels = local.fresh(len(values))
+    local.unite(labels[rows], labels[rows[:, :1]], "")
+    stays = set(local.find(labels[values == 0]).tolist())
+    return len(set(local.find(labels).tolist()) - stays)
