@@ -13,6 +13,7 @@ which traces what torch.fx does not (a list of chunks, sizes read from shapes, f
 import itertools
 import operator
 import traceback
+import warnings
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -26,8 +27,8 @@ class UnsupportedModel(ValueError):
 
 
 MOVES = frozenset(
-    "view reshape _unsafe_view flatten unflatten permute transpose t squeeze unsqueeze expand expand_as cat concat stack "
-    "chunk split split_with_sizes tensor_split unbind slice select narrow repeat repeat_interleave flip pad "
+    "view reshape _unsafe_view view_as reshape_as flatten unflatten permute transpose t squeeze unsqueeze expand expand_as "
+    "cat concat stack chunk split split_with_sizes tensor_split unbind slice select narrow repeat repeat_interleave flip pad "
     "constant_pad_nd pixel_shuffle pixel_unshuffle channel_shuffle movedim swapaxes getitem".split()
 )
 SAME = frozenset(  # element by element, though torch does not tag them so
@@ -105,7 +106,9 @@ class Labels:
 def trace(model: nn.Module, inputs: tuple) -> torch.export.ExportedProgram:
     """The graph of model(*inputs). Raises ValueError where the model cannot run, UnsupportedModel where it cannot be traced."""
     try:
-        return torch.export.export(model, inputs, strict=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of buffers that a recurrent layer sets, and of the exporter's own future
+            return torch.export.export(model, inputs, strict=False)
     except Exception as error:
         untraceable = f"{type(model).__name__} cannot be traced: {brief(error)} ({_place(error)})"
     try:
@@ -439,7 +442,9 @@ class ChannelGraph:
                 continue
             swap = {operand: _spread(self.values[operand], dim, operand.meta["val"].shape) for operand in nodes}
             args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), swap.__getitem__)
-            move = torch.ops.aten.reshape.default if "view" in kind else node.target  # view wants its memory in order
+            move = (
+                torch.ops.aten.reshape.default if kind in ("view", "_unsafe_view") else node.target
+            )  # view wants its memory in order
             moved = move(*args, **kwargs)
             moved = [moved] if isinstance(moved, torch.Tensor) else list(moved)
             results = results or [[None] * piece.ndim for piece in moved]

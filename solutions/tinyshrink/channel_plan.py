@@ -128,23 +128,13 @@ def remove_channels(model: nn.Module, plan: ChannelPlan) -> nn.Module:
     return cut_tensors(_fitting(model, plan), plan.indices())
 
 
-@torch.no_grad()
 def mask_channels(model: nn.Module, plan: ChannelPlan) -> nn.Module:
     """A new model of the same size in which the removed channels contribute nothing: what remove_channels must equal.
 
     All that makes, scales or reads a removed channel is set to zero, and a norm with statistics over channels takes them
     over the kept ones. Raises ValueError for a plan that was made for another model.
     """
-    masked, indices = copy.deepcopy(_fitting(model, plan)), plan.indices()
-    for name, parameter in masked.named_parameters(remove_duplicate=False):
-        for dim, kept in indices.get(name, {}).items():
-            removed = torch.ones(parameter.shape[dim], dtype=torch.bool)
-            removed[kept] = False
-            parameter.index_fill_(dim, removed.nonzero().flatten().to(parameter.device), 0)
-    for name, module in list(masked.named_modules()):
-        if isinstance(module, STATISTICS) and (own := _own(indices, name)):
-            masked.set_submodule(name, _KeptNorm(module, own)) if name else None
-    return masked
+    return mask_tensors(_fitting(model, plan), plan.indices())
 
 
 def layer_name(name):
@@ -210,6 +200,21 @@ def cut_tensors(model: nn.Module, indices: Mapping[str, Mapping[int, torch.Tenso
         elif isinstance(module, (nn.modules.conv._ConvNd, nn.Linear, nn.Embedding, nn.PReLU)):
             _set_sizes(module)
     return smaller
+
+
+@torch.no_grad()
+def mask_tensors(model: nn.Module, indices: Mapping[str, Mapping[int, torch.Tensor]]) -> nn.Module:
+    """A copy of `model` with zeros where cut_tensors would cut its parameters, and norms that leave out what is cut."""
+    masked = copy.deepcopy(model)
+    for name, parameter in masked.named_parameters(remove_duplicate=False):
+        for dim, kept in indices.get(name, {}).items():
+            removed = torch.ones(parameter.shape[dim], dtype=torch.bool)
+            removed[kept] = False
+            parameter.index_fill_(dim, removed.nonzero().flatten().to(parameter.device), 0)
+    for name, module in list(masked.named_modules()):
+        if isinstance(module, STATISTICS) and "channels" in (own := _own(indices, name)):
+            masked.set_submodule(name, _KeptNorm(module, own))
+    return masked
 
 
 def _set_width(norm, width):

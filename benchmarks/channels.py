@@ -1,0 +1,156 @@
+"""Claim: networks without half or more of their channels are several times faster by the clock, and nearly as accurate.
+
+    python benchmarks/channels.py digits       5 seeds, minutes on two cores
+    python benchmarks/channels.py lenet5       3 seeds, a quarter of an hour
+    python benchmarks/channels.py cifar10      one run, half an hour; goes on after a kill
+
+Each network is pruned by tinyshrink.structured and by Torch-Pruning (pip install -e ".[peers]"), the same amount in the same
+steps with the same training after each, by the L1 norm of the filters. Prints the loss on the test images (mean and 95%
+interval; over seeds, or for one run of the paired difference over the images), and of the last seed the speedup on a batch of
+64 (median of paired ratios), the milliseconds, parameters, MACs, and the seconds that planning and removing took.
+"""
+
+import argparse
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch_pruning
+from intervals import interval
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from torch import nn
+
+from tinyshrink import data, metrics, models, structured, training
+
+
+@dataclass
+class Recipe:
+    """How a network is made, pruned and trained again; set on the validation images of seed 100."""
+
+    dataset: str
+    network: Callable[[], nn.Module]
+    head: str  # the output layer, which Torch-Pruning has to be told
+    amount: float
+    steps: int
+    epochs: int  # of training after each step
+    speedup: float  # targets
+    loss: float
+    seeds: int
+    dense: dict = field(default_factory=dict)  # how the dense network is trained; empty: it is already
+    training: dict = field(default_factory=dict)
+
+
+BF16 = {"batch_size": 128, "augment": data.crop_and_flip, "autocast": torch.bfloat16}
+RECIPES = {
+    "digits": Recipe("digits", models.DigitsCNN, "fc2", 0.75, 3, 10, 5, 0.01, 5, {"epochs": 30}, {"lr": 0.05}),
+    "lenet5": Recipe(
+        *("mnist", models.LeNet5, "fc2", 0.75, 2, 5, 4, 0.003, 3),
+        dense={"epochs": 8, "lr": 0.05, "batch_size": 128},
+        training={"lr": 0.05, "batch_size": 128},
+    ),
+    "cifar10": Recipe(
+        *("cifar10", lambda: models.load_pretrained("cifar10_cnn"), "fc", 0.5, 1, 16, 2.5, 0.02, 1),
+        training={"lr": 0.1, "weight_decay": 5e-4, **BF16},
+    ),
+}
+
+
+def ours(model, example, amount, head):
+    return structured.prune_channels(model, example, amount)
+
+
+def torch_prunings(model, example, amount, head):
+    model = copy.deepcopy(model)
+    importance = torch_pruning.importance.GroupMagnitudeImportance(p=1)
+    options = {"pruning_ratio": amount, "ignored_layers": [model.get_submodule(head)]}
+    torch_pruning.pruner.BasePruner(model.eval(), example, importance, **options).step()
+    return model
+
+
+WAYS = {"tinyshrink": ours, "Torch-Pruning": torch_prunings}
+
+
+def prune(model, recipe, sets, way, seed, folder):
+    """(the smaller, trained network, the seconds that planning and removing took in all)."""
+    spent = 0.0
+    for step in range(recipe.steps):
+        started = time.perf_counter()
+        amount = 1 - (1 - recipe.amount) ** (1 / recipe.steps)
+        model = WAYS[way](model, sets.validation.x[:1], amount, recipe.head)
+        spent += time.perf_counter() - started
+        state = None if folder is None else folder / f"{way}-{step}.state"
+        history = training.train(model, sets, recipe.epochs, **recipe.training, seed=seed, checkpoint=state, progress=False)
+        if folder is not None:
+            print(f"  {way}: validation {history[-1]['accuracy']:.2%}", flush=True)
+    return model, spent
+
+
+@torch.no_grad()
+def correct(model, split):
+    """Which examples of a split `model` gets right, as a float tensor (N,) of 0 and 1."""
+    model.eval()
+    return torch.cat([model(x).argmax(1) == y for x, y in zip(split.x.split(500), split.y.split(500))]).float()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("network", choices=RECIPES)
+    parser.add_argument("--seeds", type=int)
+    arguments = parser.parse_args()
+    recipe, folder = RECIPES[arguments.network], None
+    seeds = range(arguments.seeds or recipe.seeds)
+    sets = data.load(recipe.dataset)
+    if not recipe.dense:  # one network, a long training: its states are kept, a second start only measures
+        folder = Path("build") / f"channels-{arguments.network}-{recipe.amount}-{recipe.steps}-{recipe.epochs}"
+        folder.mkdir(parents=True, exist_ok=True)
+    changes, base = {way: [] for way in WAYS}, []
+    for seed in track(seeds, description="seeds"):
+        torch.manual_seed(seed)
+        dense = recipe.network()
+        if recipe.dense:
+            training.train(dense, sets, **recipe.dense, seed=seed, progress=False)
+        was_right, last = correct(dense, sets.test), {}
+        base.append(was_right.mean().item())
+        for way in WAYS:
+            model, spent = prune(dense, recipe, sets, way, seed, folder)
+            changes[way].append(was_right - correct(model, sets.test))
+            last[way] = model.eval(), spent
+    x = sets.validation.x[:64]
+    dense.eval()
+    title = f"{arguments.network}: {recipe.amount:.0%} of the channels removed, dense {100 * sum(base) / len(base):.2f}%"
+    table = Table("", "loss, pp", "speedup", "ms", "parameters", "MACs", "plan and removal, s", title=title)
+    one = x[:1]
+    sizes = f"{metrics.count_parameters(dense):,}", f"{metrics.count_macs(dense, one):,}"
+    with torch.no_grad():
+        table.add_row("dense", "", "", f"{metrics.latency(lambda: dense(x), repeats=50).median:.2f}", *sizes, "")
+        for way, (model, spent) in last.items():
+            speedup = metrics.paired_speedup(lambda: dense(x), lambda model=model: model(x), repeats=100, warmup=10)
+            middle = metrics.latency(lambda model=model: model(x), repeats=50).median
+            losses = [change.mean().item() for change in changes[way]]
+            mean, half = (
+                interval(losses) if len(losses) > 1 else (losses[0], 1.96 * changes[way][0].std() / len(was_right) ** 0.5)
+            )
+            text = f"{100 * mean:+.2f} ± {100 * half:.2f}"
+            sizes = f"{metrics.count_parameters(model):,}", f"{metrics.count_macs(model, one):,}"
+            table.add_row(way, text, f"{speedup:.2f}x", f"{middle:.2f}", *sizes, f"{spent:.2f}")
+            if way == "tinyshrink":
+                met = mean <= recipe.loss and speedup >= recipe.speedup
+        smaller, peer = last["tinyshrink"][0], last["Torch-Pruning"][0]
+        against = metrics.paired_speedup(lambda: peer(x), lambda: smaller(x), repeats=100, warmup=10)
+    table.add_section()
+    goal = f"at most {100 * recipe.loss:g}", f"at least {recipe.speedup:g}x"
+    table.add_row("target", *goal, "", "", "", "met" if met else "NOT met")
+    Console().print(table)
+    paired = torch.stack(changes["Torch-Pruning"]).mean(1) - torch.stack(changes["tinyshrink"]).mean(1)
+    gain = interval(paired.tolist()) if len(paired) > 1 else (paired.item(), float("nan"))
+    print(f"against Torch-Pruning: accuracy {100 * gain[0]:+.2f} ± {100 * gain[1]:.2f} pp, paired speedup {against:.2f}x")
+    print(f"{torch.get_num_threads()} thread(s)")
+
+
+if __name__ == "__main__":
+    main()
