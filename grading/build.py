@@ -97,10 +97,10 @@ def exercise(dotted):
 
 
 def check(cell, module):
-    """The source of a check cell: the tests that it calls, and the calls with the student's function plugged in."""
+    """The source of a check cell: the tests of `module` that it calls, and the calls with the student's function plugged in."""
     plugged = cell.metadata.get("plug")
     if plugged:
-        module, name = plugged.rsplit(".", 1)
+        target, name = plugged.rsplit(".", 1)
     visible, hidden = [], []
     for statement in ast.parse(cell.source).body:
         call = getattr(statement, "value", None)
@@ -115,7 +115,7 @@ def check(cell, module):
     def cell_part(tests):
         calls = [call for _, call in tests]
         if plugged:
-            calls = [f'with plug({module}, "{name}"):', *(f"    {call}" for call in calls)]
+            calls = [f'with plug({target}, "{name}"):', *(f"    {call}" for call in calls)]
         return "\n\n\n".join([*(source for source, _ in tests), "\n".join(calls)])
 
     parts = [cell_part(visible)] if visible else []

@@ -48,11 +48,12 @@ def checks():
     """{"module.function": [test functions]} of every exercise of every lesson, visible and hidden ones."""
     found = {}
     for lesson in build.lessons():
-        for cell in jupytext.read(lesson, fmt="md:myst").cells:
+        text = jupytext.read(lesson, fmt="md:myst")
+        module = text.metadata["tinyshrink"]["module"].replace(".", "_")
+        for cell in text.cells:
             plugged = cell.metadata.get("plug")
             if cell.cell_type != "code" or not plugged:
                 continue
-            module = plugged.rsplit(".", 1)[0].replace(".", "_")
             for statement in ast.parse(cell.source).body:
                 hidden = isinstance(statement.value.func, ast.Attribute)
                 name = statement.value.func.attr if hidden else statement.value.func.id
@@ -75,7 +76,9 @@ def exercises(modules=()):
     found = []
     for path in sorted(CATALOGUE.glob("*/*.py")):
         if not modules or path.parent.name in modules:
-            found.append((f"{path.parent.name.replace('_', '.')}.{path.stem}", path))
+            folder = path.parent.name  # channel_plan is a module, sparse_kernels would be the module kernels of sparse
+            module = folder if (build.PACKAGE / f"{folder}.py").exists() else folder.replace("_", ".")
+            found.append((f"{module}.{path.stem}", path))
     return found
 
 

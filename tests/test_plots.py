@@ -18,6 +18,13 @@ HISTORY = [{"epoch": 0, "loss": 2.0, "accuracy": 0.5}, {"epoch": 1, "loss": 1.0,
 NAN = float("nan")
 
 
+class Plan:
+    """What plots.channel_plan asks of a plan."""
+
+    def __init__(self, rows):
+        self.rows = lambda: rows
+
+
 MASK = torch.eye(4, dtype=torch.bool)
 FIGURES = {
     "histogram": lambda: plots.weight_histogram(WEIGHTS, WEIGHTS * (WEIGHTS.abs() > 0.1), 0.1, title="weights"),
@@ -28,6 +35,9 @@ FIGURES = {
     "schedules": lambda: plots.schedules({"linear": lambda step: step / 10, "late": lambda step: step // 8 / 2}, 10),
     "history": lambda: plots.training_history({"a": HISTORY, "b": HISTORY[:1]}),
     "energy": lambda: plots.energy_curve({"trained": torch.tensor([0.8, 1.0])}),
+    "approximations": lambda: plots.approximations({"weight": torch.eye(3), "rank 1": torch.ones(3, 3) / 3}),
+    "lines": lambda: plots.lines({"MACs": {0: 1.0, 50: 0.25}, "time": {0: 1.0, 50: 0.5}}, "removed (%)", "left (%)"),
+    "plan": lambda: plots.channel_plan(Plan([("conv", "stage1.0.conv2, stage1.1.conv2", 16, 8), ("fc1", "", 64, 20)])),
 }
 
 
@@ -446,3 +456,68 @@ def test_a_save_that_fails_leaves_the_old_file_as_it_was(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="no space"):
         plots.save(figure, path)
     assert path.read_bytes() == b"old"
+
+
+def test_heat_map_has_the_number_of_each_cell_in_percent_dark_where_it_is_high():
+    values = {1: {0.5: 0.91, 0.9: 0.95}, 4: {0.5: 0.93, 0.9: 0.99}}
+    figure = plots.heat_map(values, "temperature", "alpha", torch.eye(8), title="sweep")
+    (ax,) = figure.axes
+    assert texts(ax) == ["91.0", "95.0", "93.0", "99.0"]
+    (picture,) = ax.images
+    assert np.argmax(picture.get_array()) == 3 and np.argmin(picture.get_array()) == 0
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["1", "4"]
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0.5", "0.9"]
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("temperature", "alpha") and legend(figure) == ["91.0%", "99.0%"]
+    (inset,) = ax.child_axes
+    assert inset.images[0].get_array().shape == (8, 8)
+    assert inset.get_tightbbox().x1 <= figure.bbox.width and inset.get_window_extent().x0 >= ax.get_window_extent().x1
+
+
+def test_heat_map_of_equal_values_is_drawn_and_bad_ones_are_refused():
+    assert texts(plots.heat_map({"a": {1: 0.5, 2: 0.5}}, "y", "x").axes[0]) == ["50.0", "50.0"]
+    with pytest.raises(ValueError, match="same columns"):
+        plots.heat_map({"a": {1: 0.5}, "b": {2: 0.5}}, "y", "x")
+    with pytest.raises(ValueError, match="fraction"):
+        plots.heat_map({"a": {1: 95.0}}, "y", "x")
+
+
+def test_approximations_are_on_one_scale_with_their_errors_and_the_original_has_none():
+    original = torch.tensor([[3.0, 0.0], [0.0, -4.0]])
+    figure = plots.approximations({"weight": original, "rank 1": torch.tensor([[0.0, 0.0], [0.0, -4.0]])}, title="SVD")
+    assert [ax.get_title() for ax in figure.axes] == ["weight", "rank 1: error 60.0%"]
+    images = [ax.images[0] for ax in figure.axes]
+    assert [image.get_clim() for image in images] == [(-4, 3)] * 2
+    assert np.array_equal(images[0].get_array(), original)
+    assert legend(figure) == ["-4", "-0.5", "3"]
+
+
+@pytest.mark.parametrize(
+    "matrices", [{}, {"a": MASK}, {"a": torch.ones(2, 2), "b": torch.ones(2, 3)}, {"a": WEIGHTS, "b": WEIGHTS}]
+)
+def test_approximations_refuse_what_cannot_be_compared(matrices):
+    with pytest.raises(ValueError, match="one shape"):
+        plots.approximations(matrices)
+
+
+def test_channel_plan_draws_before_and_after_of_each_group_and_names_its_layers():
+    many = ", ".join(f"layers.{k}.fc2" for k in range(12))
+    figure = plots.channel_plan(
+        Plan([("conv", "block.conv2", 16, 8), ("fc", "", 64, 20), ("embed", many, 32, 32)]), title="50%"
+    )
+    (ax,) = figure.axes
+    removed, left = ax.containers
+    assert [bar.get_width() for bar in removed] == [16, 64, 32] and removed[0].get_hatch()
+    assert [bar.get_width() for bar in left] == [8, 20, 32] and not left[0].get_hatch()
+    assert texts(ax) == [" 16 to 8", " 64 to 20", " 32 to 32"]
+    names = [label.get_text().replace("\n", " ") for label in ax.get_yticklabels()]
+    assert names == ["conv + block.conv2", "fc", "embed + layers.0.fc2 + layers.1.fc2 + 10 more"]
+    boxes = [label.get_window_extent() for label in ax.get_yticklabels()]
+    assert all(a.y0 >= b.y1 for a, b in itertools.pairwise(boxes)) and boxes[-1].x0 >= 0
+    with pytest.raises(ValueError, match="no group"):
+        plots.channel_plan(Plan([]))
+
+
+def test_lines_are_fractions_against_whole_numbers_on_the_axes_asked_for():
+    (ax,) = plots.lines({"MACs": {0: 1.0, 50: 0.25}}, "channels removed (%)", "left (%)").axes
+    assert curve(ax, "MACs") == ([0, 50], [1.0, 0.25])
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("channels removed (%)", "left (%)")

@@ -5,6 +5,8 @@ report      one table of a model, layer by layer
 magnitude   masks by magnitude or gradient, schedules, iterative pruning, N:M, the lottery ticket
 structured  whole filters, heads and layers removed for real; what goes together is found in the traced graph
             (channel_graph), cut and proved (channel_plan)
+distillation  a large network teaches a small one: soft targets, hints, attention, stages, a student of a given size
+lowrank     the SVD of a layer: one as two thin ones, ranks from a ratio, an energy or a budget, whole models
 
 data        digits, MNIST, Fashion-MNIST and CIFAR-10 as tensors in fixed splits
 models      the networks of the course
@@ -18,6 +20,8 @@ __all__ = [
     "channel_graph",
     "channel_plan",
     "data",
+    "distillation",
+    "lowrank",
     "magnitude",
     "metrics",
     "models",

@@ -5,6 +5,7 @@ A notebook shows the figure as the last line of a cell; elsewhere use `display(f
 
 import io
 import math
+import textwrap
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
@@ -178,6 +179,86 @@ def energy_curve(curves: dict[str, Tensor], energy: float = 0.9, *, title: str =
     figure = _lines(lines, "singular values kept, largest first", "energy held (%)", title)
     figure.axes[0].axhline(energy, color="0.4", linewidth=1)
     return figure
+
+
+def heat_map(values: dict, ylabel: str, xlabel: str, image: Tensor | None = None, *, title: str = "") -> Figure:
+    """Cells of {row: {column: fraction}}, dark = high, with the numbers in percent; `image` (height, width) beside them.
+
+    Raises ValueError where rows differ in their columns or a value is no fraction.
+    """
+    _check(values, "the value")
+    rows, columns = list(values), list(next(iter(values.values())))
+    if any(list(row) != columns for row in values.values()):
+        raise ValueError(f"every row needs the same columns, {columns}, got {[list(row) for row in values.values()]}")
+    grid = np.array([list(row.values()) for row in values.values()])
+    low, high = grid.min(), grid.max()
+    shade = (grid - low) / ((high - low) or 1)
+    with _figure(title, (3 + 0.5 * len(columns) + (2.4 if image is not None else 0), 1.7 + 0.4 * len(rows))) as ax:
+        ax.imshow(shade, LinearSegmentedColormap.from_list("low to high", ["white", BLUE]), vmin=0, vmax=1, aspect="auto")
+        for (row, column), value in np.ndenumerate(grid):
+            dark = "white" if shade[row, column] > 0.6 else "black"
+            ax.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color=dark, fontsize=8)
+        ax.set(xticks=range(len(columns)), xticklabels=columns, yticks=range(len(rows)), yticklabels=rows)
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        ax.grid(visible=False)
+        for color, value in (("white", low), (BLUE, high)):
+            ax.plot([], [], "s", color=color, markeredgecolor="0.5", markersize=9, label=f"{100 * value:.1f}%")
+        if image is not None:
+            picture = ax.inset_axes([1.02, 0, 0.25, 1])
+            picture.imshow(image.detach().cpu().numpy(), "gray_r")
+            picture.set(xticks=[], yticks=[], xlabel="the image")
+    return ax.figure
+
+
+def approximations(matrices: dict[str, Tensor], *, title: str = "") -> Figure:
+    """{label: matrix} as images on one scale; the first is the original, of the others the relative error is given.
+
+    Raises ValueError for fewer than two matrices, other dimensions, or two shapes.
+    """
+    shapes = [tuple(matrix.shape) for matrix in matrices.values()]
+    if len(shapes) < 2 or len(set(shapes)) > 1 or len(shapes[0]) != 2:
+        raise ValueError(f"expected two or more matrices of one shape, got {shapes}")
+    original, *_ = images = [matrix.detach().float().cpu() for matrix in matrices.values()]
+    shades = LinearSegmentedColormap.from_list("shades", [BLACK, BLUE, "white"])
+    low, high = (value.item() for value in original.aminmax())
+    errors = ["", *(f": error {(image - original).norm() / original.norm():.1%}" for image in images[1:])]
+    with _figure(title, (0.6 + 2.7 * len(images), 3.2), len(images)) as axes:
+        for ax, image, label, error in zip(axes, images, matrices, errors):
+            ax.imshow(image.numpy(), shades, aspect="auto", vmin=low, vmax=high, interpolation="nearest")
+            ax.set(title=f"{label}{error}", xlabel="column", ylabel="row")
+            ax.grid(False)
+            ax.label_outer()
+        for shade, value in ((0.0, low), (0.5, (low + high) / 2), (1.0, high)):
+            ax.plot([], [], "s", color=shades(shade), markeredgecolor="0.5", markersize=9, label=f"{value:.2g}")
+    return ax.figure
+
+
+def channel_plan(plan, *, title: str = "") -> Figure:
+    """Channels before and after of each group of a structured.plan_channels, named by the layers that shrink together."""
+    rows = plan.rows()
+    if not rows:
+        raise ValueError("there is nothing to draw: the plan has no group of channels")
+    labels = []
+    for layer, together, _, _ in rows:
+        names = [layer, *together.split(", ")] if together else [layer]
+        shown = names if len(names) <= 4 else [*names[:3], f"{len(names) - 3} more"]
+        labels.append(textwrap.fill(" + ".join(shown), 44))
+    lines, places = sum(label.count("\n") + 1.4 for label in labels), range(len(rows))
+    with _figure(title, (6.4, 1.3 + 0.2 * lines)) as ax:
+        ax.barh(places, [row[2] for row in rows], 0.7, color="white", edgecolor="0.4", hatch="////", label="removed")
+        ax.barh(places, [row[3] for row in rows], 0.7, color=BLUE, label="left")
+        for place, (_, _, before, after) in zip(places, rows):
+            ax.text(before, place, f" {before} to {after}", va="center", fontsize=8)
+        ax.set_yticks(places, labels, fontsize=8)
+        ax.set(xlabel="channels", ylabel="layers that shrink together", xlim=(0, 1.15 * max(row[2] for row in rows)))
+        ax.invert_yaxis()
+        ax.grid(axis="y", visible=False)
+    return ax.figure
+
+
+def lines(curves: dict[str, dict], xlabel: str, ylabel: str, *, title: str = "") -> Figure:
+    """A line for each {label: {x: fraction}}, x a whole number, on axes labelled as told; fractions are shown in percent."""
+    return _lines(curves, xlabel, ylabel, title)
 
 
 def save(figure: Figure, path: str | Path) -> None:
