@@ -334,5 +334,7 @@ SMALL = {
     "cat([x, x])": (SelfCat, IMAGE),
     "linear, view, transposed conv": (Generator, (2, 20)),
 }
-NAMES = "resnet18 vgg11_bn mobilenet_v3_small densenet121 shufflenet_v2_x1_0 efficientnet_b0 convnext_tiny vit_b_16 regnet_y_400mf"
+NAMES = (
+    "resnet18 vgg11_bn mobilenet_v3_small densenet121 shufflenet_v2_x1_0 efficientnet_b0 convnext_tiny vit_b_16 regnet_y_400mf"
+)
 TORCHVISION = {name: (partial(torchvision.models.get_model, name), (1, 3, 224, 224)) for name in NAMES.split()}

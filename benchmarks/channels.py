@@ -25,7 +25,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import nn
 
-from tinyshrink import data, metrics, models, structured, training
+from tinyshrink import data, distillation, metrics, models, structured, training
 
 
 @dataclass
@@ -43,6 +43,7 @@ class Recipe:
     seeds: int
     dense: dict = field(default_factory=dict)  # how the dense network is trained; empty: it is already
     training: dict = field(default_factory=dict)
+    taught: tuple[int, ...] = ()  # epochs of rounds after that, in which the dense network teaches ours, at half the rate
 
 
 BF16 = {"batch_size": 128, "augment": data.crop_and_flip, "autocast": torch.bfloat16}
@@ -56,6 +57,7 @@ RECIPES = {
     "cifar10": Recipe(
         *("cifar10", lambda: models.load_pretrained("cifar10_cnn"), "fc", 0.5, 1, 16, 2.5, 0.02, 1),
         training={"lr": 0.1, "weight_decay": 5e-4, **BF16},
+        taught=(16, 16),
     ),
 }
 
@@ -75,14 +77,15 @@ def torch_prunings(model, example, amount, head):
 WAYS = {"tinyshrink": ours, "Torch-Pruning": torch_prunings}
 
 
-def prune(model, recipe, sets, way, seed, folder):
+def prune(dense, recipe, sets, way, seed, folder):
     """(the smaller, trained network, the seconds that planning and removing took in all)."""
-    spent = 0.0
+    model, spent = dense, 0.0
     for step in range(recipe.steps):
         started = time.perf_counter()
         amount = 1 - (1 - recipe.amount) ** (1 / recipe.steps)
         model = WAYS[way](model, sets.validation.x[:1], amount, recipe.head)
         spent += time.perf_counter() - started
+        model = model.to(memory_format=torch.channels_last)
         state = None if folder is None else folder / f"{way}-{step}.state"
         history = training.train(model, sets, recipe.epochs, **recipe.training, seed=seed, checkpoint=state, progress=False)
         if folder is not None:
@@ -111,7 +114,7 @@ def main():
     changes, base = {way: [] for way in WAYS}, []
     for seed in track(seeds, description="seeds"):
         torch.manual_seed(seed)
-        dense = recipe.network()
+        dense = recipe.network().to(memory_format=torch.channels_last)
         if recipe.dense:
             training.train(dense, sets, **recipe.dense, seed=seed, progress=False)
         was_right, last = correct(dense, sets.test), {}
@@ -120,6 +123,15 @@ def main():
             model, spent = prune(dense, recipe, sets, way, seed, folder)
             changes[way].append(was_right - correct(model, sets.test))
             last[way] = model.eval(), spent
+        if recipe.taught:
+            way, model = "tinyshrink, taught", copy.deepcopy(last["tinyshrink"][0])
+            for number, epochs in enumerate(recipe.taught):
+                state = folder / f"tinyshrink-taught-{number}.state"
+                settings = recipe.training | {"lr": recipe.training["lr"] / 2, "checkpoint": state}
+                history = distillation.distill(model, dense, sets, epochs, **settings, seed=seed, progress=False)
+                print(f"  {way}, round {number + 1}: validation {history[-1]['accuracy']:.2%}", flush=True)
+            changes.setdefault(way, []).append(was_right - correct(model, sets.test))
+            last[way] = model.eval(), last["tinyshrink"][1]
     x = sets.validation.x[:64]
     dense.eval()
     title = f"{arguments.network}: {recipe.amount:.0%} of the channels removed, dense {100 * sum(base) / len(base):.2f}%"
@@ -138,7 +150,7 @@ def main():
             text = f"{100 * mean:+.2f} ± {100 * half:.2f}"
             sizes = f"{metrics.count_parameters(model):,}", f"{metrics.count_macs(model, one):,}"
             table.add_row(way, text, f"{speedup:.2f}x", f"{middle:.2f}", *sizes, f"{spent:.2f}")
-            if way == "tinyshrink":
+            if way.startswith("tinyshrink"):  # the last of these counts
                 met = mean <= recipe.loss and speedup >= recipe.speedup
         smaller, peer = last["tinyshrink"][0], last["Torch-Pruning"][0]
         against = metrics.paired_speedup(lambda: peer(x), lambda: smaller(x), repeats=100, warmup=10)

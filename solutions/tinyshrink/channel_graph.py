@@ -10,8 +10,10 @@ The idea of coupled groups is DepGraph's (Fang et al. 2023, https://arxiv.org/ab
 which traces what torch.fx does not (a list of chunks, sizes read from shapes, functional layers with bare parameters).
 """
 
+import copy
 import itertools
 import operator
+import os
 import traceback
 import warnings
 from dataclasses import dataclass, field
@@ -29,28 +31,15 @@ class UnsupportedModel(ValueError):
 MOVES = frozenset(
     "view reshape _unsafe_view view_as reshape_as flatten unflatten permute transpose t squeeze unsqueeze expand expand_as "
     "cat concat stack chunk split split_with_sizes tensor_split unbind slice select narrow repeat repeat_interleave flip pad "
-    "constant_pad_nd pixel_shuffle pixel_unshuffle channel_shuffle movedim swapaxes getitem".split()
+    "constant_pad_nd pixel_shuffle pixel_unshuffle channel_shuffle movedim moveaxis swapaxes swapdims mT numpy_T roll tile "
+    "concatenate hstack broadcast_to im2col unfold getitem".split()
 )
 SAME = frozenset(  # element by element, though torch does not tag them so
     "dropout dropout_ feature_dropout alpha_dropout feature_alpha_dropout contiguous clone detach detach_ alias to _to_copy "
     "type_as zeros_like ones_like full_like empty_like rand_like randn_like lift_fresh_copy copy_ fill_ hardswish hardswish_ "
     "hardtanh hardtanh_ relu6 relu6_ rrelu rrelu_ masked_fill masked_fill_ where log_sigmoid".split()
 )
-REDUCTIONS = (
-    "mean",
-    "sum",
-    "amax",
-    "amin",
-    "max",
-    "min",
-    "var",
-    "std",
-    "prod",
-    "norm",
-    "linalg_vector_norm",
-    "argmax",
-    "argmin",
-)
+REDUCTIONS = tuple("mean sum amax amin max min var std prod norm linalg_vector_norm argmax argmin".split())
 SOFTMAX = ("softmax", "_softmax", "log_softmax", "_log_softmax")
 POOLS = ("max_pool", "avg_pool", "adaptive_", "upsample", "_upsample", "fractional_", "lp_pool")
 STATISTICS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
@@ -129,10 +118,8 @@ def brief(error: Exception) -> str:
 
 def _place(error):
     """Where in the user's code an error came from: the last frame outside of torch."""
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if "/torch/" not in frame.filename.replace("\\", "/")
-    ]
-    frame = frames[-1]
+    own = os.path.dirname(torch.__file__)
+    frame = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(own)][-1]
     return f"{frame.filename}, line {frame.lineno}, in {frame.name}: {frame.line}"
 
 
@@ -142,23 +129,36 @@ class ChannelGraph:
     def __init__(self, model, inputs):
         self.model, self.labels = model, Labels()
         self.tensors, self.outputs, self.values = {}, {}, {}  # name: labels; (name, dim): None; node: labels
-        program = trace(model, inputs)
+        program = trace(copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()}), inputs)
         signature = program.graph_signature
         names = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
         self.names = {}
-        for node in program.graph.nodes:
-            self.node, self.module = node, self._module(node)
-            self.where = f"{self.module or type(model).__name__}: {getattr(node.target, '_opname', node.target)}"
-            if node.op == "placeholder":
-                self.values[node] = self._placeholder(node, names.get(node.name))
-            elif node.op == "call_function":
+        for node in program.graph.find_nodes(op="placeholder"):
+            self.values[node] = self._placeholder(node, names.get(node.name))
+        self._walk(program.graph)
+        for value in pytree.tree_leaves(program.graph.output_node().args):
+            if isinstance(value, torch.fx.Node):
+                self._stay(self.values[value], "the model's output keeps its shape")
+
+    def _walk(self, graph):
+        for node in graph.nodes:
+            if node.op == "call_function":
+                self.node, self.module = node, self._module(node)
+                self.where = f"{self.module or type(self.model).__name__}: {getattr(node.target, '_opname', node.target)}"
                 self.values[node] = self._step(node)
-            elif node.op == "output":
-                for value in pytree.tree_leaves(node.args):
-                    if isinstance(value, torch.fx.Node):
-                        self._fix(self.values[value], "the model's output keeps its shape")
-            else:
+            elif node.op == "get_attr":
                 self.values[node] = _blank(node.meta.get("val"))
+
+    def _inside(self, node):
+        """The graph within the graph that torch.no_grad() and torch.autocast make."""
+        place = next(place for place, arg in enumerate(node.args) if isinstance(arg, torch.fx.Node) and arg.op == "get_attr")
+        graph = node.graph.owning_module.get_submodule(node.args[place].target).graph
+        for inner, outer in zip(graph.find_nodes(op="placeholder"), node.args[place + 1 :]):
+            self.values[inner] = self.values[outer]
+            if outer in self.names:
+                self.names[inner] = self.names[outer]
+        self._walk(graph)
+        return tuple(self.values.get(value, []) for value in graph.output_node().args[0])
 
     def _module(self, node):
         stack = node.meta.get("nn_module_stack") or {}
@@ -186,12 +186,14 @@ class ChannelGraph:
         output = node.meta.get("val")
         if not any(axis is not None for value in labels for axis in _flat(value)):
             return _blank(output)
+        if kind.startswith("wrap_with"):
+            return self._inside(node)
         arguments = self._arguments(node)
         handler = getattr(self, f"_{kind.lstrip('_')}", None)
         if handler is not None:
             return handler(arguments)
         if "conv" in kind and "weight" in arguments and "groups" in arguments:
-            return self._convolution(arguments, transposed="transpose" in kind)
+            return self._convolve(arguments, arguments.get("transposed", "transpose" in kind))
         if kind in MOVES:
             return self._move(node, kind, arguments)
         if kind in SAME or torch.Tag.pointwise in getattr(node.target, "tags", ()):
@@ -201,7 +203,7 @@ class ChannelGraph:
         if kind.startswith(POOLS):
             return self._pool(labels[0], output, kind)
         for value in labels:
-            self._fix(value, f"{self.where} is not known to channel pruning")
+            self._stay(value, f"{self.where} is not known to channel pruning")
         return _blank(output)
 
     def _arguments(self, node):
@@ -213,7 +215,7 @@ class ChannelGraph:
         defaults = {a.name: a.default_value for a in schema.arguments if a.has_default_value()}
         return defaults | dict(zip(names, node.args)) | dict(node.kwargs)
 
-    def _fix(self, value, why):
+    def _stay(self, value, why):
         for axis in _flat(value):
             self.labels.fix(axis, why)
 
@@ -229,6 +231,7 @@ class ChannelGraph:
 
     def _pointwise(self, operands, output):
         if not isinstance(output, torch.Tensor):
+            self._stay(tuple(self.values[operand] for operand in operands), f"{self.where} is not known to channel pruning")
             return _blank(output)
         result = []
         for place in range(-output.ndim, 0):
@@ -247,7 +250,7 @@ class ChannelGraph:
             result.append(axis)
         return result
 
-    def _convolution(self, arguments, transposed):
+    def _convolve(self, arguments, transposed):
         x, weight, bias = self._get(arguments, "input", "weight", "bias")
         groups, rank = arguments["groups"], len(weight)
         into, out = (0, 1) if transposed else (1, 0)
@@ -259,7 +262,7 @@ class ChannelGraph:
             made = weight[out]
         else:
             outside, inside = (weight[0], weight[1])  # dimension 0 counts over all groups, dimension 1 within one
-            if inside is None:  # depthwise: each channel is a group
+            if inside is None and not (transposed and len(outside) > groups):  # depthwise: each channel is a group
                 wide, narrow = (channels, outside) if transposed else (outside, channels)
                 if wide is not None and narrow is not None:
                     large, small = (wide, narrow) if len(wide) >= len(narrow) else (narrow, wide)
@@ -273,7 +276,7 @@ class ChannelGraph:
                     self._unite(axis.reshape(groups, -1), axis.reshape(groups, -1)[:1])
                 if transposed:
                     self._unite(channels, outside)
-                    made = np.tile(inside, groups)
+                    made = None if inside is None else np.tile(inside, groups)
                 else:
                     self._unite(None if channels is None else channels.reshape(groups, -1)[0], inside)
                     made = outside
@@ -289,6 +292,9 @@ class ChannelGraph:
 
     def _linear(self, arguments):
         x, weight, bias = self._get(arguments, "input", "weight", "bias")
+        if len(weight) < 2:
+            self._stay((x, weight), f"{self.where} with a vector is not known to channel pruning")
+            return x[:-1]
         self._unite(x[-1], weight[1])
         self._made(arguments["weight"], 0)
         if bias is not None:
@@ -305,7 +311,7 @@ class ChannelGraph:
     def _matmul(self, arguments):
         first, second = self._get(arguments, *(("self", "mat2") if "mat2" in arguments else ("self", "other")))
         if min(len(first), len(second)) < 2:
-            self._fix((first, second), f"{self.where} of a vector is not known to channel pruning")
+            self._stay((first, second), f"{self.where} of a vector is not known to channel pruning")
             return _blank(self.node.meta["val"])
         batch = "zyxwvu"[: max(len(first), len(second)) - 2][::-1]
         left, right = (batch[len(batch) - len(value) + 2 :] for value in (first, second))
@@ -317,7 +323,7 @@ class ChannelGraph:
         equation = arguments["equation"].replace(" ", "")
         operands = [self.values[node] for node in arguments["tensors"]]
         if "..." in equation or "->" not in equation:
-            self._fix(tuple(operands), f"{self.where} with {equation!r} is not known to channel pruning")
+            self._stay(tuple(operands), f"{self.where} with {equation!r} is not known to channel pruning")
             return _blank(self.node.meta["val"])
         return self._contract(equation, *operands)
 
@@ -331,7 +337,7 @@ class ChannelGraph:
         for same in axes.values():
             lengths = {len(axis) for axis in same if axis is not None}
             if len(lengths) > 1:
-                self._fix((same,), f"{self.where} broadcasts")
+                self._stay((same,), f"{self.where} broadcasts")
                 continue
             for axis in same:
                 self._unite(same[0], axis)
@@ -346,7 +352,7 @@ class ChannelGraph:
         self._unite(query[-1], key[-1])
         for heads in zip(query[:-2], key[:-2], value[:-2]):
             if len({None if axis is None else len(axis) for axis in heads}) > 1:  # shared by groups of heads
-                self._fix((list(heads),), f"{self.where} shares heads")
+                self._stay((list(heads),), f"{self.where} shares heads")
                 continue
             self._unite(heads[0], heads[1])
             self._unite(heads[0], heads[2])
@@ -358,7 +364,7 @@ class ChannelGraph:
             if value is not None:
                 self._unite(x[1], value[0])
         self._count(x[1])
-        self._fix(x[2:], f"{self.where} normalizes over this dimension")
+        self._stay(x[2:], f"{self.where} normalizes over this dimension")
         return x
 
     _instance_norm = _batch_norm
@@ -376,7 +382,7 @@ class ChannelGraph:
             for axis, own in zip(x[-rank:], value or ()):
                 self._unite(axis, own)
         if rank > 1:
-            self._fix(x[-rank:], f"{self.where} normalizes over {rank} dimensions at once")
+            self._stay(x[-rank:], f"{self.where} normalizes over {rank} dimensions at once")
         self._count(x[-1])
         return x
 
@@ -388,7 +394,8 @@ class ChannelGraph:
         if not isinstance(module, NORMS):
             self.labels.fix(axis, f"{self.where} is called as a function, so its number of channels cannot be changed")
         elif axis is not None:
-            name = f"{self.module}.channels".lstrip(".")
+            first = next(name for name, other in self.model.named_modules() if other is module)  # it may have several names
+            name = f"{first}.channels".lstrip(".")
             self.tensors.setdefault(name, [self.labels.fresh(len(axis))])
             self._unite(axis, self.tensors[name][0])
 
@@ -409,6 +416,9 @@ class ChannelGraph:
         result[dim] = first
         return result
 
+    def _assert_tensor_metadata(self, arguments):  # x.float() and x.to(...) leave one behind
+        return []
+
     def _embedding(self, arguments):
         weight, indices = self._get(arguments, "weight", "indices")
         self.labels.fix(weight[0], f"{self.where} looks rows up")
@@ -417,7 +427,7 @@ class ChannelGraph:
 
     def _pool(self, x, output, kind):
         spatial = next((int(letter) for letter in kind if letter.isdigit()), 2)
-        self._fix(x[-spatial:], f"{self.where} works over this dimension")
+        self._stay(x[-spatial:], f"{self.where} works over this dimension")
         result = [*x[:-spatial], *[None] * spatial]
         return result if isinstance(output, torch.Tensor) else (result,) * len(output)
 
@@ -539,7 +549,7 @@ class ChannelGraph:
                 for name, dim, index in places:
                     empty = np.full(len(self.tensors[name][dim]), -1)
                     group.slots.setdefault(name, {}).setdefault(dim, empty)[index] = number
-            if group.outputs:
+            if group.outputs and group.size > 1:
                 groups.append(group)
         free = {slot for group in groups for slot in group.outputs}
         left = {}
@@ -547,7 +557,7 @@ class ChannelGraph:
             axis = self.tensors[name][dim]
             if (name, dim) not in free and axis is not None:
                 roots = self.labels.find(axis).tolist()
-                left[name, dim] = next((reasons[root] for root in roots if root in reasons), "its channels are no group")
+                left[name, dim] = next((reasons[root] for root in roots if root in reasons), "no channel can go alone")
         order = {output: place for place, output in enumerate(self.outputs)}
         groups.sort(key=lambda group: order[group.outputs[0]])
         return groups, left

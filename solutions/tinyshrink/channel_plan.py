@@ -21,7 +21,7 @@ from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from . import files
-from .channel_graph import STATISTICS, Channels, UnsupportedModel, brief
+from .channel_graph import NORMS, STATISTICS, Channels, UnsupportedModel, brief
 
 TOLERANCE = 1e-5  # relative, of the smaller model against the masked one
 
@@ -114,7 +114,11 @@ class ChannelPlan:
                 )
                 for group in plan["groups"]
             ]
-            return cls(groups, plan["kept"], plan["left"], plan["shapes"])
+            plan = cls(groups, plan["kept"], dict(plan["left"]), dict(plan["shapes"]))
+            for group, kept in zip(groups, plan.kept, strict=True):
+                if not _fits(group, kept, plan.shapes):
+                    raise ValueError(f"group {group.outputs} names channels that are not there")
+            return plan
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path} holds no channel plan ({error}): save one with ChannelPlan.save") from error
 
@@ -137,6 +141,19 @@ def mask_channels(model: nn.Module, plan: ChannelPlan) -> nn.Module:
     return mask_tensors(_fitting(model, plan), plan.indices())
 
 
+def _fits(group, kept, shapes):
+    """Whether a group from a file speaks of channels that tensors of these shapes have."""
+    slots = [(shapes.get(name), dim, channel) for name, dims in group.slots.items() for dim, channel in dims.items()]
+    return (
+        group.outputs
+        and all(dim in group.slots[name] for name, dim in group.outputs)
+        and 0 < len(set(kept)) == len(kept)
+        and set(kept) <= set(range(group.size))
+        and all(shape is None or shape[dim : dim + 1] == [len(channel)] for shape, dim, channel in slots)
+        and all(set(channel.tolist()) <= set(range(-1, group.size)) for _, _, channel in slots)
+    )
+
+
 def layer_name(name):
     """The layer that a tensor belongs to."""
     return name.removesuffix(".weight")
@@ -144,12 +161,14 @@ def layer_name(name):
 
 def plain(model: nn.Module) -> nn.Module:
     """A copy of the modules that shares the parameters, and in which every computed weight (weight_norm) is a parameter."""
+    shared = {id(parameter): parameter for parameter in model.parameters()}
+    left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
+    results = {id(value): value.detach() for value in left if value.grad_fn is not None}  # deepcopy does not take them
     try:
-        result = copy.deepcopy(model, {id(parameter): parameter for parameter in model.parameters()})
-    except RuntimeError as error:
+        result = copy.deepcopy(model, shared | results)
+    except Exception as error:
         raise UnsupportedModel(
-            f"{type(model).__name__} cannot be copied ({error}): use torch.nn.utils.parametrizations.weight_norm, "
-            "not the old torch.nn.utils.weight_norm"
+            f"{type(model).__name__} cannot be copied ({brief(error)}): copy.deepcopy(model) has to work"
         ) from error
     for module in result.modules():
         if parametrize.is_parametrized(module):  # parametrize's own removal works on the class, which copies share
@@ -211,9 +230,14 @@ def mask_tensors(model: nn.Module, indices: Mapping[str, Mapping[int, torch.Tens
             removed = torch.ones(parameter.shape[dim], dtype=torch.bool)
             removed[kept] = False
             parameter.index_fill_(dim, removed.nonzero().flatten().to(parameter.device), 0)
-    for name, module in list(masked.named_modules()):
-        if isinstance(module, STATISTICS) and "channels" in (own := _own(indices, name)):
-            masked.set_submodule(name, _KeptNorm(module, own))
+    names = {}  # a module may have several
+    for name, module in masked.named_modules(remove_duplicate=False):
+        names.setdefault(module, []).append(name)
+    for module, own in [(m, {k: v for name in names[m] for k, v in _own(indices, name).items()}) for m in names]:
+        if isinstance(module, STATISTICS) and "channels" in own:
+            norm = _KeptNorm(module, own)
+            for name in names[module]:
+                masked.set_submodule(name, norm)
     return masked
 
 
@@ -268,10 +292,12 @@ def _width(norm):
 def randomized(model: nn.Module) -> nn.Module:
     """A copy in which no channel is silent: zero scales, as fresh networks have them, would hide a wrong one."""
     generator, instead = torch.Generator().manual_seed(0), {}
-    for tensor in (*model.parameters(), *model.buffers()):
+    statistics = (buffer for module in model.modules() if isinstance(module, NORMS) for buffer in module.buffers())
+    for tensor in (*model.parameters(), *statistics):  # another buffer may be a table that has to hold what it holds
         if tensor.is_floating_point():
             values = torch.rand(tensor.shape, generator=generator)
-            values = (2 * values - 1) * (3 * len(tensor) / tensor.numel()) ** 0.5 if tensor.ndim > 1 else values + 0.5
+            inputs = max(1, tensor[:1].numel()) if tensor.ndim > 1 else 1
+            values = (2 * values - 1) * (3 / inputs) ** 0.5 if tensor.ndim > 1 else values + 0.5
             values = values.to(tensor)
             instead[id(tensor)] = nn.Parameter(values) if isinstance(tensor, nn.Parameter) else values
     return copy.deepcopy(model, instead)
@@ -279,18 +305,42 @@ def randomized(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def fault(smaller, masked, inputs):
-    """Why `smaller` does not compute what `masked` does, or None; both in eval mode."""
-    modes = [(module, module.training) for model in (smaller, masked) for module in model.modules()]
-    names, entered = {module: name for name, module in smaller.named_modules()}, []
-    handle = nn.modules.module.register_module_forward_pre_hook(lambda module, _: entered.append(names.get(module, "")))
+    """Why `smaller` does not compute what `masked` does in eval mode, or None. Copies are run: nothing given is changed.
+
+    Where numbers are rounded coarsely (half precision, TF32 on a GPU), float64 is tried first. Layers that did not run, such
+    as the auxiliary heads of training mode, have to fit too: then training mode has to give the same shapes.
+    """
+    entered = []
+
+    def run(model, training=False, wide=False):
+        model = copy.deepcopy(model).train(training)
+        model = model.double() if wide else model
+        names = {module: name for name, module in model.named_modules()}
+        hook = nn.modules.module.register_module_forward_pre_hook(lambda module, _: entered.append(names.get(module, "")))
+        try:
+            return model(*(x.double() if wide and x.is_floating_point() else x.clone() for x in inputs))
+        finally:
+            hook.remove()
+
+    def attempt(**mode):
+        try:
+            return run(masked, **mode)
+        except Exception:
+            return None
+
+    coarse = any(parameter.is_cuda or parameter.dtype.itemsize < 4 for parameter in masked.parameters())
+    exact = attempt(wide=True) if coarse else None
+    wide = exact is not None
     try:
-        error = difference(smaller.eval()(*inputs), masked.eval()(*inputs))
+        error = difference(run(smaller, wide=wide), exact if wide else run(masked))
+        weighted = {name for name, module in smaller.named_modules() if any(True for _ in module.parameters(recurse=False))}
+        if weighted - set(entered):
+            with torch.random.fork_rng(devices=[]):
+                trained = attempt(training=True)
+                if trained is not None:
+                    difference(run(smaller, training=True), trained)
     except Exception as failure:
         return f"{entered[-1] if entered else ''}: {brief(failure)}"
-    finally:
-        handle.remove()
-        for module, training in modes:
-            module.training = training
     return None if error <= TOLERANCE else f"the results differ by {error:.1e}, relative"
 
 
@@ -304,8 +354,9 @@ def difference(got, expected) -> float:
         if isinstance(other, torch.Tensor) and other.numel():
             if one.shape != other.shape:
                 raise ValueError(f"the output has shape {tuple(one.shape)} in place of {tuple(other.shape)}")
-            one, other = one.double(), other.double()
-            error = (one - other).abs().max() / other.abs().max().clamp_min(1e-30)
+            one, other = (torch.view_as_real(t) if t.is_complex() else t.double() for t in (one, other))
+            apart = (one - other).masked_fill(one == other, 0)  # logits of -inf minus themselves are no number
+            error = apart.abs().max() / other.masked_fill(other.isinf(), 0).abs().max().clamp_min(1e-30)
             worst = max(worst, error.item()) if error == error else float("inf")
     return worst
 
@@ -313,7 +364,8 @@ def difference(got, expected) -> float:
 def hand_over(optimizer: torch.optim.Optimizer, model: nn.Module, smaller: nn.Module, plan: ChannelPlan) -> None:
     """Let the optimizer of `model`, changed in place, go on with `smaller`: its state is cut to the kept channels.
 
-    Raises ValueError for a parameter that is not the model's, or that is computed (weight_norm) and so no longer there.
+    Raises ValueError for a parameter that is not the model's, or that is computed (weight_norm) and so no longer there, and
+    for an optimizer such as Adafactor or LBFGS that remembers anything in another shape than the parameter's.
     """
     names = {id(parameter): name for name, parameter in model.named_parameters(remove_duplicate=False)}
     parameters = dict(smaller.named_parameters(remove_duplicate=False))
@@ -324,6 +376,14 @@ def hand_over(optimizer: torch.optim.Optimizer, model: nn.Module, smaller: nn.Mo
             "smaller model does not have: make a new optimizer for it"
         )
     indices = plan.indices()
+    for parameter, state in optimizer.state.items() if indices else ():
+        for key, value in state.items():
+            shape = value.shape if isinstance(value, torch.Tensor) else () if not isinstance(value, list) else None
+            if shape not in (parameter.shape, ()):
+                raise ValueError(
+                    f"{type(optimizer).__name__} remembers {key!r}, which is not of its parameter's shape "
+                    f"{tuple(parameter.shape)} and cannot be cut: make a new optimizer for the smaller model"
+                )
     for group in optimizer.param_groups:
         for place, old in enumerate(group["params"]):
             name = names[id(old)]
