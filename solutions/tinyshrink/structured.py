@@ -13,10 +13,11 @@ https://arxiv.org/abs/1905.10650 (heads).
 import copy
 import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 import torch
 from torch import nn
+from tqdm.auto import tqdm
 
 from . import channel_graph, channel_plan, metrics, models
 from .channel_graph import UnsupportedModel
@@ -87,39 +88,32 @@ def remove_filters(
     if conv.out_channels != norm.num_features:
         raise ValueError(f"the norm has {norm.num_features} features, the convolution {conv.out_channels} filters")
     conv, norm, following = copy.deepcopy((conv, norm, following))
-    conv.weight = nn.Parameter(channel_plan.slice_tensor(conv.weight, {0: kept}))
-    if conv.bias is not None:
-        conv.bias = nn.Parameter(channel_plan.slice_tensor(conv.bias, {0: kept}))
-    for name in ("weight", "bias"):
-        setattr(norm, name, nn.Parameter(channel_plan.slice_tensor(getattr(norm, name), {0: kept})))
-    for name in ("running_mean", "running_var"):
-        setattr(norm, name, channel_plan.slice_tensor(getattr(norm, name), {0: kept}))
-    inputs = kept
-    if isinstance(following, nn.Linear):
-        positions = following.in_features // conv.out_channels
-        inputs = (kept[:, None] * positions + torch.arange(positions)).flatten()
-        following.in_features = len(inputs)
-    else:
-        following.in_channels = len(kept)
-    following.weight = nn.Parameter(channel_plan.slice_tensor(following.weight, {1: inputs}))
+    positions = following.in_features // conv.out_channels if isinstance(following, nn.Linear) else 1
+    inputs = (kept[:, None] * positions + torch.arange(positions, device=kept.device)).flatten()
+    for layer, dim, indices in ((conv, 0, kept), (norm, 0, kept), (following, 1, inputs)):
+        for name, tensor in (*layer.named_parameters(), *layer.named_buffers()):
+            if tensor.ndim > dim:  # not the bias of the layer behind, nor the norm's counter of batches
+                cut = channel_plan.slice_tensor(tensor, {dim: indices})
+                setattr(layer, name, nn.Parameter(cut, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else cut)
     conv.out_channels = norm.num_features = len(kept)
+    setattr(following, "in_features" if isinstance(following, nn.Linear) else "in_channels", len(inputs))
     return conv, norm, following
 
 
 def coupled_scores(scores: list[torch.Tensor]) -> torch.Tensor:
     """One score a channel for layers whose channels have to go together, such as those that a residual sum adds up.
 
-    A layer with larger weights must not have more say, so each layer's scores are divided by their mean first; then the
-    mean over the layers is taken. A layer whose scores are all zero has no say.
+    A layer with larger weights must not have more say, so each layer's scores are divided by the mean of their absolute
+    values first; then the mean over the layers is taken. A layer whose scores are all zero has no say.
 
-    Arguments: scores, a list of tensors (channels,), 0 or more each. Returns (channels,).
+    Arguments: scores, a list of tensors (channels,). Returns (channels,).
     Raises ValueError for an empty list or different lengths.
 
     Example: [1, 3] and [40, 0] become [0.5, 1.5] and [2, 0], and together [1.25, 0.75].
     """
     if not scores or len({len(values) for values in scores}) != 1:
         raise ValueError(f"expected scores of one length, got lengths {[len(values) for values in scores]}")
-    scaled = [values / values.mean() if values.any() else values for values in scores]
+    scaled = [values / values.abs().mean() if values.any() else values for values in scores]
     return torch.stack(scaled).mean(0)
 
 
@@ -190,7 +184,8 @@ def plan_channels(
         with torch.no_grad():
             return 1 / metrics.paired_speedup(lambda: plain(*inputs), lambda: smaller(*inputs), repeats=30)
 
-    return plan(_least_amount(ratio, value, name, 1 - floor if scope == "global" else 1 - 1 / max(g.size for g in groups)))
+    highest = 1 - floor if scope == "global" else 1 - 0.51 / min(group.size for group in groups)  # nobody loses all
+    return plan(_least_amount(ratio, value, name, highest))
 
 
 def prune_channels(
@@ -243,23 +238,24 @@ def iterative_channel_prune(
     return model
 
 
-def drop_layers(model: nn.Module, keep: Iterable[int]) -> nn.Module:
-    """A new model with only the layers `keep` of model.layers, in their order; all else is copied.
+def drop_layers(model: nn.Module, keep: Collection[int]) -> nn.Module:
+    """A new model with only the layers `keep` of model.layers, in their old order; all else is copied.
 
-    A transformer's layer adds to what comes in, so the network still runs without it. Arguments: model, with an
-    nn.Sequential or nn.ModuleList `layers`; keep, positions from 0. Raises ValueError for a model without `layers`, no
-    position, a repeated one, or one that is not there.
+    A transformer's layer adds to what comes in, so the network still runs without it.
+
+    Arguments: model, with an nn.Sequential or nn.ModuleList `layers`, and the new one has the same kind; keep, positions
+    from 0. Raises ValueError for a model without `layers`, no position, a repeated one, or one that is not there.
 
     Example: drop_layers(models.Transformer(depth=6), [0, 1, 4, 5]) has 4 layers.
+    Hint: copy.deepcopy first, so that the two models share no weight.
     """
-    layers, keep = getattr(model, "layers", None), sorted(keep)
-    if not isinstance(layers, (nn.Sequential, nn.ModuleList)):
+    if not isinstance(getattr(model, "layers", None), (nn.Sequential, nn.ModuleList)):
         raise ValueError(f"{type(model).__name__} has no nn.Sequential or nn.ModuleList `layers` to drop from")
-    if not keep or len(set(keep)) < len(keep) or keep[0] < 0 or keep[-1] >= len(layers):
-        raise ValueError(f"keep must name some of the layers 0 to {len(layers) - 1}, each once, got {keep}")
+    if not keep or len(set(keep)) < len(keep) or not set(keep) <= set(range(len(model.layers))):
+        raise ValueError(f"keep must name some of the layers 0 to {len(model.layers) - 1}, each once, got {list(keep)}")
     smaller = copy.deepcopy(model)
-    chosen = [smaller.layers[position] for position in keep]
-    smaller.layers = nn.Sequential(*chosen) if isinstance(layers, nn.Sequential) else nn.ModuleList(chosen)
+    chosen = [smaller.layers[position] for position in sorted(keep)]
+    smaller.layers = nn.Sequential(*chosen) if isinstance(model.layers, nn.Sequential) else nn.ModuleList(chosen)
     return smaller
 
 
@@ -380,7 +376,7 @@ def _least_amount(ratio, target, name, highest):
     low, high, best = 0.0, highest, ratio(highest)
     if best > target:
         raise ValueError(f"{name} {target:g} cannot be reached: the smallest possible ratio is {best:.3f}")
-    for _ in range(8):
+    for _ in tqdm(range(8), desc=name, leave=False):
         middle = (low + high) / 2
         low, high = (low, middle) if ratio(middle) <= target else (middle, high)
     return high
