@@ -150,3 +150,27 @@ def test_an_optimizer_of_another_model_is_refused_and_left_as_it_was():
     with pytest.raises(ValueError, match="make a new optimizer"):
         structured.prune_channels(model, X, 0.5, optimizer=optimizer)
     assert list(other.parameters()) == optimizer.param_groups[0]["params"]
+
+
+def test_a_model_that_is_random_or_not_finite_is_refused_with_the_reason():
+    class Noisy(nn.Sequential):
+        def forward(self, x):
+            return super().forward(nn.functional.dropout(x, 0.5, training=True))
+
+    torch.manual_seed(0)
+    with pytest.raises(structured.UnsupportedModel, match="others each time, also in eval mode"):
+        structured.prune_channels(Noisy(nn.Flatten(), nn.Linear(64, 32), nn.Linear(32, 4)), X, 0.5)
+
+
+@pytest.mark.parametrize("options", [{"amount": 0.001}, {"amount": 0.1, "round_to": 64}])
+def test_an_amount_that_removes_nothing_is_an_error(options):
+    with pytest.raises(ValueError, match=r"no channel goes from groups of 32, 64, 128, 288; raise amount or lower"):
+        structured.plan_channels(models.DigitsCNN(), X, **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"amount": "0.5"}, {"amount": 0.5, "round_to": 1.5}, {"amount": 0.5, "ignore": [nn.ReLU()]}]
+)
+def test_arguments_of_another_kind_are_a_value_error(options):
+    with pytest.raises(ValueError, match=r"got|does not have"):
+        structured.plan_channels(models.DigitsCNN(), X, **options)

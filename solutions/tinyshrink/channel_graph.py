@@ -10,8 +10,11 @@ The idea of coupled groups is DepGraph's (Fang et al. 2023, https://arxiv.org/ab
 which traces what torch.fx does not (a list of chunks, sizes read from shapes, functional layers with bare parameters).
 """
 
+import contextlib
 import copy
+import io
 import itertools
+import logging
 import operator
 import os
 import traceback
@@ -94,12 +97,16 @@ class Labels:
 
 def trace(model: nn.Module, inputs: tuple) -> torch.export.ExportedProgram:
     """The graph of model(*inputs). Raises ValueError where the model cannot run, UnsupportedModel where it cannot be traced."""
+    silent, noise = logging.root.manager.disable, io.StringIO()
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of buffers that a recurrent layer sets, and of the exporter's own future
+        logging.disable(logging.WARNING)  # the exporter prints pages before it fails, and warns of its own future
+        with warnings.catch_warnings(), contextlib.redirect_stderr(noise):
+            warnings.simplefilter("ignore")
             return torch.export.export(model, inputs, strict=False)
     except Exception as error:
         untraceable = f"{type(model).__name__} cannot be traced: {brief(error)} ({_place(error)})"
+    finally:
+        logging.disable(silent)
     try:
         with torch.no_grad():
             model(*inputs)

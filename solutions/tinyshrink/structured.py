@@ -148,12 +148,12 @@ def plan_channels(
     if len(given) != 1:
         raise ValueError(f"give one of amount, target_macs and target_latency, got {given or 'none of them'}")
     ((name, value),) = given.items()
-    if not (0 <= value < 1 if name == "amount" else 0 < value <= 1):
+    if not isinstance(value, (int, float)) or not (0 <= value < 1 if name == "amount" else 0 < value <= 1):
         kind = "the fraction to remove, 0 to below 1" if name == "amount" else "a ratio that is kept, above 0 and up to 1"
-        raise ValueError(f"{name} is {kind}: got {value}")
-    if scope not in ("uniform", "global") or not 0 <= floor <= 1 or round_to < 1:
+        raise ValueError(f"{name} is {kind}: got {value!r}")
+    if scope not in ("uniform", "global") or not 0 <= floor <= 1 or not isinstance(round_to, int) or round_to < 1:
         raise ValueError(
-            f'expected scope "uniform" or "global", floor in 0..1, round_to >= 1, got {scope!r}, {floor}, {round_to}'
+            f'expected scope "uniform" or "global", floor in 0..1, a whole round_to >= 1, got {scope!r}, {floor} and {round_to}'
         )
     inputs = metrics.as_inputs(example)
     plain = channel_plan.plain(model).eval()
@@ -175,7 +175,13 @@ def plan_channels(
         reasons = "; ".join(f"{channel_plan.layer_name(name)}: {why}" for (name, _), why in left.items())
         raise UnsupportedModel(f"no channel of {type(model).__name__} can be removed. {reasons or 'No layer makes channels'}")
     if amount is not None:
-        return plan(amount)
+        result = plan(amount)
+        if amount > 0 and all(len(kept) == group.size for group, kept in zip(groups, result.kept)):
+            sizes = ", ".join(str(group.size) for group in groups[:5])
+            raise ValueError(
+                f"amount {amount}, round_to {round_to}: no channel goes from groups of {sizes}; raise amount or lower round_to"
+            )
+        return result
 
     def ratio(amount):
         smaller = remove_channels(plain, plan(amount))
@@ -306,7 +312,7 @@ def _ignored(model, graph, ignore):
     known = [name for name, _ in everything if name]
     for name in ignore:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
+            near = difflib.get_close_matches(str(name), known, n=1)
             raise ValueError(
                 f"ignore names {name!r}, which {type(model).__name__} does not have"
                 + (f": did you mean {near[0]!r}?" if near else "")
@@ -329,8 +335,9 @@ def _group_scores(model, group, criterion):
         else:
             gradient = None if weight.grad is None else weight.grad.transpose(0, dim)
             values = filter_scores(weight.transpose(0, dim), criterion, gradient)
-        if values.shape != (len(channel),) or not torch.isfinite(values).all():
-            raise ValueError(f"{name} needs {len(channel)} finite scores, got {tuple(values.shape)}: {values}")
+        if not isinstance(values, torch.Tensor) or values.shape != (len(channel),) or not torch.isfinite(values).all():
+            got = tuple(values.shape) if isinstance(values, torch.Tensor) else values
+            raise ValueError(f"{name} needs {len(channel)} finite scores in a tensor, got {got}")
         member = channel >= 0
         values = values.detach().cpu().double()[member]
         scores.append(torch.zeros(group.size, dtype=torch.float64).index_add(0, channel[member], values))
@@ -358,7 +365,7 @@ def _choose(groups, scores, amount, scope, floor, round_to):
             try:
                 kept.append(kept_channels(values, amount))
             except ValueError as error:
-                raise ValueError(f"{channel_plan.layer_name(group.outputs[0][0])}: {error}") from error
+                raise ValueError(f"{channel_plan.layer_name(group.outputs[0][0])}: {error}, or name it in ignore") from error
     result = []
     for group, values, stays in zip(groups, scores, kept):
         (name, dim) = group.outputs[0]
