@@ -91,12 +91,12 @@ def kept(model, smaller):
         old, new = olds[name].detach().numpy(), new.detach().numpy()
         order = old.ravel().argsort()
         for dim in range(old.ndim):
-            some = np.moveaxis(new, dim, 0).reshape(new.shape[dim], -1)[:, :15]
+            some = np.moveaxis(new, dim, 0).reshape(new.shape[dim], -1)[:, :512]
             places = order[np.searchsorted(old.ravel(), some, sorter=order).clip(max=old.size - 1)]
             if (old.ravel()[places] != some).any():
                 return None
-            found = np.median(np.unravel_index(places, old.shape)[dim], axis=1)  # what most of them say
-            indices.setdefault(name, {})[dim] = torch.from_numpy(found.astype(np.int64))
+            found = torch.from_numpy(np.unravel_index(places, old.shape)[dim])
+            indices.setdefault(name, {})[dim] = found.mode(1).values  # what most of them say
         norm = name.removesuffix(".weight")
         if norm != name and norm and isinstance(model.get_submodule(norm), channel_plan.STATISTICS):
             indices[f"{norm}.channels"] = {0: indices[name][0]}

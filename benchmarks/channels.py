@@ -2,7 +2,9 @@
 
     python benchmarks/channels.py digits       5 seeds, minutes on two cores
     python benchmarks/channels.py lenet5       3 seeds, a quarter of an hour
-    python benchmarks/channels.py cifar10      one run, half an hour; goes on after a kill
+    python benchmarks/channels.py cifar10      one run, an hour
+
+The trained states stay in build/: a run that was killed goes on, and a second run only measures.
 
 Each network is pruned by tinyshrink.structured and by Torch-Pruning (pip install -e ".[peers]"), the same amount in the same
 steps with the same training after each, by the L1 norm of the filters. Prints the loss on the test images (mean and 95%
@@ -86,10 +88,9 @@ def prune(dense, recipe, sets, way, seed, folder):
         model = WAYS[way](model, sets.validation.x[:1], amount, recipe.head)
         spent += time.perf_counter() - started
         model = model.to(memory_format=torch.channels_last)
-        state = None if folder is None else folder / f"{way}-{step}.state"
+        state = folder / f"{seed}-{way}-{step}.state"
         history = training.train(model, sets, recipe.epochs, **recipe.training, seed=seed, checkpoint=state, progress=False)
-        if folder is not None:
-            print(f"  {way}: validation {history[-1]['accuracy']:.2%}", flush=True)
+        print(f"  seed {seed}, {way}, step {step + 1}: validation {history[-1]['accuracy']:.2%}", flush=True)
     return model, spent
 
 
@@ -105,18 +106,18 @@ def main():
     parser.add_argument("network", choices=RECIPES)
     parser.add_argument("--seeds", type=int)
     arguments = parser.parse_args()
-    recipe, folder = RECIPES[arguments.network], None
+    recipe = RECIPES[arguments.network]
     seeds = range(arguments.seeds or recipe.seeds)
     sets = data.load(recipe.dataset)
-    if not recipe.dense:  # one network, a long training: its states are kept, a second start only measures
-        folder = Path("build") / f"channels-{arguments.network}-{recipe.amount}-{recipe.steps}-{recipe.epochs}"
-        folder.mkdir(parents=True, exist_ok=True)
+    folder = Path("build") / f"channels-{arguments.network}-{recipe.amount}-{recipe.steps}-{recipe.epochs}"
+    folder.mkdir(parents=True, exist_ok=True)
     changes, base = {way: [] for way in WAYS}, []
     for seed in track(seeds, description="seeds"):
         torch.manual_seed(seed)
         dense = recipe.network().to(memory_format=torch.channels_last)
         if recipe.dense:
-            training.train(dense, sets, **recipe.dense, seed=seed, progress=False)
+            state = folder / f"{seed}-dense.state"
+            training.train(dense, sets, **recipe.dense, seed=seed, checkpoint=state, progress=False)
         was_right, last = correct(dense, sets.test), {}
         base.append(was_right.mean().item())
         for way in WAYS:
@@ -126,7 +127,7 @@ def main():
         if recipe.taught:
             way, model = "tinyshrink, taught", copy.deepcopy(last["tinyshrink"][0])
             for number, epochs in enumerate(recipe.taught):
-                state = folder / f"tinyshrink-taught-{number}.state"
+                state = folder / f"{seed}-taught-{number}.state"
                 settings = recipe.training | {"lr": recipe.training["lr"] / 2, "checkpoint": state}
                 history = distillation.distill(model, dense, sets, epochs, **settings, seed=seed, progress=False)
                 print(f"  {way}, round {number + 1}: validation {history[-1]['accuracy']:.2%}", flush=True)
