@@ -96,8 +96,17 @@ def exercise(dotted):
     return "\n".join([lines_of(text, first, last_given), f"    {SOLUTION[0]}", body, f"    {SOLUTION[1]}"])
 
 
-def check(cell, module):
-    """The source of a check cell: the tests of `module` that it calls, and the calls with the student's function plugged in."""
+def test_file(name, modules, hidden):
+    """The path of the test file of one of a lesson's `modules` that has the test `name`."""
+    paths = [ROOT / "tests" / ("hidden" if hidden else "") / f"test_{module.replace('.', '_')}.py" for module in modules]
+    for path in paths:
+        if path.exists() and re.search(rf"^def {name}\(", path.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            return path
+    raise LessonError(f"no {name} in {', '.join(str(path.relative_to(ROOT)) for path in paths)}")
+
+
+def check(cell, modules):
+    """The source of a check cell: the tests of `modules` that it calls, and the calls with the student's function plugged in."""
     plugged = cell.metadata.get("plug")
     if plugged:
         target, name = plugged.rsplit(".", 1)
@@ -109,7 +118,7 @@ def check(cell, module):
         is_hidden = isinstance(call.func, ast.Attribute)
         test = call.func.attr if is_hidden else call.func.id
         arguments = ", ".join(ast.unparse(argument) for argument in call.args)
-        path = ROOT / "tests" / ("hidden" if is_hidden else "") / f"test_{module.replace('.', '_')}.py"
+        path = test_file(test, modules, is_hidden)
         (hidden if is_hidden else visible).append((source_of(path, test), f"{test}({arguments})"))
 
     def cell_part(tests):
@@ -136,8 +145,8 @@ def nbgrader_metadata(grade_id, *, grade=False, solution=False, points=None):
 def source_notebook(lesson):
     """The nbgrader source notebook (with solutions and hidden tests) of a lesson file."""
     text = jupytext.read(lesson, fmt="md:myst")
-    module = text.metadata.get("tinyshrink", {}).get("module")
-    if not module:
+    modules = text.metadata.get("tinyshrink", {}).get("module", "").split()
+    if not modules:
         raise LessonError(f"{lesson.name} names no module: its front matter needs `tinyshrink: {{module: ...}}`")
     notebook = nbformat.v4.new_notebook(metadata={"kernelspec": text.metadata["kernelspec"]})
     notebook.metadata["language_info"] = {"name": "python"}
@@ -161,7 +170,7 @@ def source_notebook(lesson):
                 source = "\n\n\n".join(source_of(*package_file(name)) for name in names)
                 metadata = nbgrader_metadata(f"show_{names[0].rsplit('.')[-1]}")
             elif kind == "check":
-                source = check(cell, module)
+                source = check(cell, modules)
                 last = next(grade_id for grade_id in reversed(grade_ids) if not grade_id.startswith("given"))
                 name = cell.metadata.get("plug", cell.metadata.get("name", last)).rsplit(".")[-1]
                 metadata = nbgrader_metadata(f"check_{name}", grade=True, points=cell.metadata["points"])

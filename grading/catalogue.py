@@ -49,7 +49,7 @@ def checks():
     found = {}
     for lesson in build.lessons():
         text = jupytext.read(lesson, fmt="md:myst")
-        module = text.metadata["tinyshrink"]["module"].replace(".", "_")
+        modules = text.metadata["tinyshrink"]["module"].split()
         for cell in text.cells:
             plugged = cell.metadata.get("plug")
             if cell.cell_type != "code" or not plugged:
@@ -57,7 +57,7 @@ def checks():
             for statement in ast.parse(cell.source).body:
                 hidden = isinstance(statement.value.func, ast.Attribute)
                 name = statement.value.func.attr if hidden else statement.value.func.id
-                tests = _load(build.ROOT / "tests" / ("hidden" if hidden else "") / f"test_{module}.py")
+                tests = _load(build.test_file(name, modules, hidden))
                 found.setdefault(plugged, []).append(getattr(tests, name))
     return found
 
