@@ -114,7 +114,7 @@ def main():
     totals = {"tinyshrink": {}, "Torch-Pruning": {}}
     for name, (build, shape) in track(networks.items(), description="networks"):
         torch.manual_seed(0)
-        model = channel_plan.randomized(channel_plan.plain(build().eval()))
+        model = channel_plan.randomized(channel_plan.plain_copy(build().eval()))
         for parameter in model.parameters():
             if parameter.ndim == 1:  # no two equal, so that what was removed can be told
                 parameter.data = 0.5 + torch.randperm(len(parameter)) / len(parameter)

@@ -22,7 +22,8 @@ from pathlib import Path
 
 import torch
 import torch_pruning
-from intervals import interval
+from intervals import correct, interval, points
+from recipes import CIFAR10
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -49,7 +50,6 @@ class Recipe:
     taught: tuple[int, ...] = ()  # epochs of rounds after that, in which the dense network teaches ours, at half the rate
 
 
-BF16 = {"batch_size": 128, "augment": data.crop_and_flip, "autocast": torch.bfloat16}
 RECIPES = {
     "digits": Recipe("digits", models.DigitsCNN, "fc2", 0.8, 3, 10, 5, 0.01, 5, {"epochs": 30}, {"lr": 0.05}),
     "lenet5": Recipe(
@@ -59,7 +59,7 @@ RECIPES = {
     ),
     "cifar10": Recipe(
         *("cifar10", lambda: models.load_pretrained("cifar10_cnn"), "fc", 0.5, 1, 16, 2.5, 0.02, 1),
-        training={"lr": 0.1, "weight_decay": 5e-4, **BF16},
+        training={"lr": 0.1, **CIFAR10},
         taught=(16, 16),
     ),
 }
@@ -93,13 +93,6 @@ def prune(dense, recipe, sets, way, seed, folder):
         history = training.train(model, sets, recipe.epochs, **recipe.training, seed=seed, checkpoint=state, progress=False)
         print(f"  seed {seed}, {way}, step {step + 1}: validation {history[-1]['accuracy']:.2%}", flush=True)
     return model, spent
-
-
-@torch.no_grad()
-def correct(model, split):
-    """Which examples of a split `model` gets right, as a float tensor (N,) of 0 and 1."""
-    model.eval()
-    return torch.cat([model(x).argmax(1) == y for x, y in zip(split.x.split(500), split.y.split(500))]).float()
 
 
 @torch.no_grad()
@@ -153,23 +146,18 @@ def main():
     table.add_row("dense", "", "", f"{milliseconds(dense, x):.2f}", *sizes, "")
     for way, (model, spent) in last.items():
         times = speedup(dense, model, x)
-        losses = [change.mean().item() for change in changes[way]]
-        mean, half = interval(losses)
-        half = half if len(losses) > 1 else 1.96 * changes[way][0].std().item() / len(was_right) ** 0.5
         sizes = f"{metrics.count_parameters(model):,}", f"{metrics.count_macs(model, one):,}"
-        text = f"{100 * mean:+.2f} ± {100 * half:.2f}"
-        table.add_row(way, text, f"{times:.2f}x", f"{milliseconds(model, x):.2f}", *sizes, f"{spent:.2f}")
+        table.add_row(way, points(changes[way]), f"{times:.2f}x", f"{milliseconds(model, x):.2f}", *sizes, f"{spent:.2f}")
         if way.startswith("tinyshrink"):  # the last of these counts
-            met = mean <= recipe.loss and times >= recipe.speedup
+            met = interval(changes[way])[0] <= recipe.loss and times >= recipe.speedup
     smaller, peer = last["tinyshrink"][0], last["Torch-Pruning"][0]
     against = speedup(peer, smaller, x)
     table.add_section()
     goal = f"at most {100 * recipe.loss:g}", f"at least {recipe.speedup:g}x"
     table.add_row("target", *goal, "", "", "", "met" if met else "NOT met")
     Console().print(table)
-    paired = torch.stack(changes["Torch-Pruning"]).mean(1) - torch.stack(changes["tinyshrink"]).mean(1)
-    gain = interval(paired.tolist()) if len(paired) > 1 else (paired.item(), float("nan"))
-    print(f"against Torch-Pruning: accuracy {100 * gain[0]:+.2f} ± {100 * gain[1]:.2f} pp, paired speedup {against:.2f}x")
+    gain = points([theirs - ours for theirs, ours in zip(changes["Torch-Pruning"], changes["tinyshrink"])])
+    print(f"against Torch-Pruning: accuracy {gain} pp, paired speedup {against:.2f}x")
     for layout in (torch.contiguous_format, torch.channels_last):
         dense, smaller = dense.to(memory_format=layout), smaller.to(memory_format=layout)
         times = ", ".join(

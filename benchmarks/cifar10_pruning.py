@@ -9,12 +9,12 @@ test image is right or wrong before and after), 95%, normal approximation.
 
 import argparse
 import copy
-import hashlib
 import shutil
 import time
-from pathlib import Path
 
 import torch
+from intervals import correct, points
+from recipes import CIFAR10, state_folder
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +22,6 @@ from tinyshrink import data, magnitude, metrics, models, training
 
 SPARSITY, TARGET = 0.9, 0.03
 EPOCHS, SCHEDULE = (1, 1, 1, 1, 4), "cubic"  # epochs of recovery after each step
-RECIPE = {"lr": 0.1, "weight_decay": 5e-4, "batch_size": 128, "augment": data.crop_and_flip, "autocast": torch.bfloat16}
 
 
 def prune(model, cifar, folder):
@@ -31,7 +30,7 @@ def prune(model, cifar, folder):
 
     def recover(model):
         step, epochs = next(steps)
-        history = training.train(model, cifar, epochs, **RECIPE, checkpoint=folder / f"{step}.state", seed=step)
+        history = training.train(model, cifar, epochs, lr=0.1, **CIFAR10, checkpoint=folder / f"{step}.state", seed=step)
         accuracy, level = history[-1]["accuracy"], metrics.sparsity(model)
         print(f"  {level:.1%} sparse, epochs of recovery {epochs}: validation {accuracy:.2%}", flush=True)
 
@@ -39,34 +38,23 @@ def prune(model, cifar, folder):
     assert abs(metrics.sparsity(model) - SPARSITY) < 1e-4, "the weights are not as sparse as claimed"
 
 
-@torch.no_grad()
-def correct(model, split):
-    """Which images of a split `model` gets right, as a float tensor (N,) of 0 and 1."""
-    model.eval()
-    return torch.cat([model(x).argmax(1) == y for x, y in zip(split.x.split(500), split.y.split(500))]).float()
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.parse_args()
     started, cifar = time.perf_counter(), data.load("cifar10")
     dense = models.load_pretrained("cifar10_cnn").to(memory_format=torch.channels_last)
-    checkpoint = models.CHECKPOINTS / "cifar10_cnn.safetensors"
-    source = hashlib.sha256(checkpoint.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:12]
-    folder = Path("build") / f"cifar10_pruning-{source}"
-    pruned = copy.deepcopy(dense)
+    pruned, folder = copy.deepcopy(dense), state_folder(__file__)
     prune(pruned, cifar, folder)
     was_right, is_right = correct(dense, cifar.test), correct(pruned, cifar.test)
     change = was_right - is_right
-    loss, half = change.mean().item(), 1.96 * change.std().item() / len(change) ** 0.5
     title = f"CifarCNN, {SPARSITY:.0%} of the weights removed in {len(EPOCHS)} steps, {sum(EPOCHS)} epochs"
     table = Table("", "validation", "test", "nonzero parameters", title=title)
     for name, model, right in (("dense", dense, was_right), ("pruned", pruned, is_right)):
         kept = f"{metrics.count_parameters(model, nonzero=True):,}"
         table.add_row(name, f"{training.evaluate(model, cifar.validation):.2%}", f"{right.mean():.2%}", kept)
     table.add_section()
-    table.add_row("loss, pp", "", f"{100 * loss:+.2f} ± {100 * half:.2f}", "")
-    table.add_row("target, pp", "", f"at most {100 * TARGET:g}", "met" if loss <= TARGET else "NOT met")
+    table.add_row("loss, pp", "", points([change]), "")
+    table.add_row("target, pp", "", f"at most {100 * TARGET:g}", "met" if change.mean() <= TARGET else "NOT met")
     Console().print(table)
     print(f"{(time.perf_counter() - started) / 60:.1f} minutes since the last start, {torch.get_num_threads()} thread(s)")
     shutil.rmtree(folder)

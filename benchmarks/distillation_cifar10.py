@@ -10,19 +10,18 @@ test image is right or wrong with each), 95%, normal approximation.
 
 import argparse
 import copy
-import hashlib
 import shutil
 import time
-from pathlib import Path
 
 import torch
+from intervals import correct, points
+from recipes import CIFAR10, state_folder
 from rich.console import Console
 from rich.table import Table
 
 from tinyshrink import data, distillation, metrics, models, training
 
 STUDENT, EPOCHS, TEMPERATURE, ALPHA = 69_000, 10, 4.0, 0.9  # a quarter: of all shapes the next ones have 25.2 or 22.0%
-RECIPE = {"lr": 0.2, "weight_decay": 5e-4, "batch_size": 128, "augment": data.crop_and_flip, "autocast": torch.bfloat16}
 
 
 class Report:
@@ -31,13 +30,6 @@ class Report:
     def after_epoch(self, run):
         last = run.history[-1]
         print(f"  epoch {run.epoch}: validation {last['accuracy']:.2%}, {last['seconds']:.0f} s", flush=True)
-
-
-@torch.no_grad()
-def correct(model, split):
-    """Which images of a split `model` gets right, as a float tensor (N,) of 0 and 1."""
-    model.eval()
-    return torch.cat([model(x).argmax(1) == y for x, y in zip(split.x.split(500), split.y.split(500))]).float()
 
 
 def main():
@@ -50,10 +42,7 @@ def main():
     torch.manual_seed(0)
     alone = distillation.scale_model(teacher, STUDENT).to(memory_format=torch.channels_last)
     distilled = copy.deepcopy(alone)
-    checkpoint = models.CHECKPOINTS / "cifar10_cnn.safetensors"
-    source = hashlib.sha256(checkpoint.read_bytes() + Path(__file__).read_bytes()).hexdigest()[:12]
-    folder = Path("build") / f"distillation_cifar10-{source}"
-    recipe = RECIPE | {"callbacks": [Report()]}
+    folder, recipe = state_folder(__file__), {"lr": 0.2, **CIFAR10, "callbacks": [Report()]}
     print(f"on the labels alone, {alone.settings}", flush=True)
     training.train(alone, cifar, epochs, **recipe, checkpoint=folder / f"alone-{epochs}.state")
     print("with the teacher", flush=True)
@@ -67,9 +56,8 @@ def main():
         validation = f"{training.evaluate(model, cifar.validation):.2%}"
         table.add_row(name, f"{metrics.count_parameters(model):,}", validation, f"{right[name].mean():.2%}")
     gain = right["student, distilled"] - right["student, labels alone"]
-    half = 1.96 * gain.std().item() / len(gain) ** 0.5
     table.add_section()
-    table.add_row("gain, pp", "", "", f"{100 * gain.mean():+.2f} ± {100 * half:.2f}")
+    table.add_row("gain, pp", "", "", points([gain]))
     table.add_row("student / teacher", f"{metrics.count_parameters(distilled) / size:.1%}", "", "")
     Console().print(table)
     print(f"{(time.perf_counter() - started) / 60:.1f} minutes since the last start, {torch.get_num_threads()} thread(s)")

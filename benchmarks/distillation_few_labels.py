@@ -110,27 +110,22 @@ def main():
                 part.write_text(json.dumps(runs))
     rows = [runs[str(seed)] for seed in range(options.seeds)]
     chosen, (large, small) = setting(options.data), rows[0]["counts"]
-    mean, half = interval([row["teacher"] for row in rows])
-    title = f"{options.data}, {len(rows)} seeds: Transformer of {large:,} parameters, CNN of {small:,} ({small / large:.1%})"
+    title = f"{options.data}, seeds: {len(rows)}; Transformer of {large:,} parameters, CNN of {small:,} ({small / large:.1%})"
     table = Table("student", "accuracy on test, %", "gain, pp", "target, pp", "met", title=title)
-    for way, base in (
-        (ALONE, None),
-        (DISTILLED, ALONE),
-        (HARD, ALONE),
-        (NO_IMAGES, ALONE),
-        (FULL, None),
-        (FULL_DISTILLED, FULL),
-    ):
+    bases = {ALONE: None, DISTILLED: ALONE, HARD: ALONE, NO_IMAGES: ALONE, FULL: None, FULL_DISTILLED: FULL}
+    for way, base in bases.items():
         if way == FULL:
             table.add_section()
-        accuracy = points([row[way] for row in rows]).lstrip("+")
+        accuracy = points([row[way] for row in rows], sign="")
         gains = [row[way] - row[base] for row in rows] if base else None
         middle, width = interval(gains) if base else (0, 0)
         met = ("yes" if middle - width > 0 and small <= large / 10 else "NO") if way == DISTILLED else ""
+        met = "one run" if met and len(rows) == 1 else met
         table.add_row(way, accuracy, points(gains) if base else "", "interval above 0" if met else "", met)
     Console(width=110).print(table)
-    print(f"the teacher, with all labels of {chosen.images:,} images: {mean:.2%} ± {half:.2%}")
-    print(f"soft targets against the teacher's classes: {points([row[DISTILLED] - row[HARD] for row in rows])} pp")
+    print(f"the teacher, with all labels of {chosen.images:,} images, %: {points([row['teacher'] for row in rows], sign='')}")
+    gains = points([row[DISTILLED] - row[HARD] for row in rows])
+    print(f"what soft targets gain over the teacher's bare classes as labels, pp: {gains}")
     print(f"the student has {chosen.labels} labels of {chosen.student_images:,} images, or all of them (last two rows)")
     kept.unlink()
 

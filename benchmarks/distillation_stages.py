@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from intervals import interval, points
+from intervals import points
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -66,7 +66,6 @@ def main():
             with files.whole(kept) as part:
                 part.write_text(json.dumps(runs))
     rows = [runs[str(seed)] for seed in range(seeds)]
-    mean, half = interval([row["teacher"] for row in rows])
     size = metrics.count_parameters(models.DigitsCNN())
     title = f"DigitsCNN of {size:,} parameters as teacher, {LABELS} labels, {seeds} seeds"
     table = Table("asked", "student", "way", "accuracy on test, %", "against single stage, pp", title=title)
@@ -75,10 +74,10 @@ def main():
             values = [row[f"{factor}/{way}"] for row in rows]
             gains = [value - row[f"{factor}/{SINGLE}"] for value, row in zip(values, rows)]
             student = f"{rows[0][f'{factor}/size']:,}"
-            table.add_row(f"{factor}x", student, way, points(values).lstrip("+"), "" if way == SINGLE else points(gains))
+            table.add_row(f"{factor}x", student, way, points(values, sign=""), "" if way == SINGLE else points(gains))
         table.add_section()
     Console(width=110).print(table)
-    print(f"the teacher, with all labels: {mean:.2%} ± {half:.2%} (one test digit is 0.28 pp)")
+    print(f"the teacher, with all labels, %: {points([row['teacher'] for row in rows], sign='')} (one test digit is 0.28 pp)")
     kept.unlink()
 
 

@@ -54,8 +54,7 @@ def main():
     title = f"LeNet-300-100 on MNIST, {KEPT:.1%} of the weights, {len(seeds)} seeds"
     table = Table("", "measured", "target", "met", title=title)
     for name, values in (("dense", dense), ("winning ticket", ticket), ("re-initialised", fresh)):
-        mean, half = interval(values)
-        table.add_row(f"{name}, accuracy", f"{mean:.2%} ± {half:.2%}", "", "")
+        table.add_row(f"{name}, accuracy, %", points(values, sign=""), "", "")
     table.add_section()
     met = "yes" if interval(lost)[0] <= TARGET else "NO"
     table.add_row("ticket below dense, pp", points(lost), f"at most {100 * TARGET:g}", met)

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 
 import torch
+from intervals import correct, points
+from recipes import CIFAR10
 from rich.console import Console
 from rich.table import Table
 
@@ -22,7 +24,7 @@ from tinyshrink import data, lowrank, metrics, models, training
 RATIO = 0.49  # of each factorized layer: with what is not factorized, half of all MACs are kept
 IGNORE = ("conv", "stage2.0.shortcut", "stage3.0.shortcut", "fc")
 EPOCHS = 5
-RECIPE = {"lr": 0.05, "weight_decay": 5e-4, "batch_size": 128, "augment": data.crop_and_flip, "autocast": torch.bfloat16}
+RECIPE = {"lr": 0.05, **CIFAR10}
 BATCHES = (1, 32, 256)
 
 
@@ -36,12 +38,6 @@ def fine_tuned(model, cifar):
     history = training.train(model, cifar, EPOCHS, **RECIPE, checkpoint=path)
     print("validation after each epoch:", ", ".join(f"{epoch['accuracy']:.2%}" for epoch in history), flush=True)
     return model.to(memory_format=torch.contiguous_format).eval()
-
-
-@torch.no_grad()
-def correct(model, split):
-    """Which images of a split `model` gets right, as a float tensor (N,) of 0 and 1."""
-    return torch.cat([model(x).argmax(1) == y for x, y in zip(split.x.split(500), split.y.split(500))]).float()
 
 
 @torch.no_grad()
@@ -66,8 +62,7 @@ def main():
     was_right = correct(dense, cifar.test)
     for name, model in (("dense", dense), ("factorized", cut.eval()), ("fine-tuned", tuned)):
         right = correct(model, cifar.test)
-        change = was_right - right
-        loss = f"{100 * change.mean():+.2f} ± {196 * change.std() / len(change) ** 0.5:.2f}"
+        loss = points([was_right - right])
         costs = f"{metrics.count_parameters(model):,}", f"{metrics.count_macs(model, cifar.test.x[:1]) / 1e6:.1f}"
         table.add_row(name, f"{training.evaluate(model, cifar.validation):.2%}", f"{right.mean():.2%}", loss, *costs)
     Console().print(table)

@@ -11,7 +11,7 @@ every other one; removes half of the heads. Prints accuracy on the 360 test imag
 import argparse
 
 import torch
-from intervals import interval
+from intervals import points
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -52,11 +52,6 @@ def run(seed, digits):
     return model, training.evaluate(model, digits.test), alone, results
 
 
-def percent(values):
-    mean, half = interval(values)
-    return f"{100 * mean:.2f} ± {100 * half:.2f}"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
@@ -68,7 +63,7 @@ def main():
     table = Table(
         "", "after, %", "after recovery, %", "speedup", "parameters", title=f"transformer on digits, {len(seeds)} seeds"
     )
-    table.add_row("whole", percent(dense), "", "", f"{metrics.count_parameters(model):,}")
+    table.add_row("whole", points(dense, sign=""), "", "", f"{metrics.count_parameters(model):,}")
     model.eval()
     with torch.no_grad():
         for way, (smaller, _, _) in results.items():
@@ -76,11 +71,11 @@ def main():
             speedup = metrics.paired_speedup(lambda: model(x), lambda smaller=smaller: smaller(x), repeats=100, warmup=10)
             after, recovered = ([each[3][way][place] for each in runs] for place in (1, 2))
             parameters = f"{metrics.count_parameters(smaller):,}"
-            table.add_row(way, percent(after), percent(recovered), f"{speedup:.2f}x", parameters)
+            table.add_row(way, points(after, sign=""), points(recovered, sign=""), f"{speedup:.2f}x", parameters)
     Console(width=120).print(table)
     layers = Table("layer dropped alone", "costs on validation, pp", title="which layers are safe to drop, no recovery")
     for position in alone:
-        layers.add_row(str(position), percent([each[2][position] for each in runs]))
+        layers.add_row(str(position), points([each[2][position] for each in runs]))
     Console().print(layers)
     print(f"{torch.get_num_threads()} thread(s)")
 

@@ -111,8 +111,8 @@ def test_silent_channels_do_not_hide_a_wrong_cut():
     wrong.kept[1] = [1 - channel if channel < 2 else channel for channel in wrong.kept[1]] or [0]
     smaller, masked = structured.remove_channels(loud, plan), structured.mask_channels(loud, wrong)
     if wrong.kept != plan.kept:
-        assert channel_plan.fault(smaller, masked, (x,)) is not None
-    assert channel_plan.fault(smaller, structured.mask_channels(loud, plan), (x,)) is None
+        assert channel_plan.find_fault(smaller, masked, (x,)) is not None
+    assert channel_plan.find_fault(smaller, structured.mask_channels(loud, plan), (x,)) is None
 
 
 def test_difference_is_relative_to_the_largest_number_and_refuses_other_shapes():

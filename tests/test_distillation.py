@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tinyshrink import data, distillation, metrics, models, training
+from tinyshrink import data, distillation, metrics, models, structured, training
 
 
 def test_soft_targets_by_hand():
@@ -647,6 +647,17 @@ def test_a_model_of_ones_own_with_settings_can_be_scaled():
             self.settings = {"width": width}
 
     assert distillation.scale_model(Mine(20), 100).settings == {"width": 9}  # 9 * 9 + 9
+
+
+def test_a_model_that_its_settings_do_not_rebuild_any_more_is_refused():
+    transformer, digits = models.Transformer(width=8, heads=2), models.DigitsCNN(width=4)
+    for smaller in (
+        structured.drop_layers(transformer, [0, 2]),
+        structured.prune_heads(transformer, 0.5),
+        structured.prune_channels(digits, torch.zeros(1, 1, 8, 8), 0.5),
+    ):
+        with pytest.raises(ValueError, match=r"settings \{'width': \d.* no longer the model's"):
+            distillation.scale_model(smaller, 500)
 
 
 @pytest.mark.parametrize("model", [nn.Linear(3, 3), models.LeNet300()])

@@ -551,7 +551,7 @@ def test_a_model_without_anything_to_prune_is_refused():
     for model in (nn.Sequential(), nn.ReLU(), nn.BatchNorm2d(3), nn.Embedding(3, 3)):
         with pytest.raises(ValueError, match=f"{type(model).__name__} has no .* to prune"):
             magnitude.prune(model, 0.5)
-    with pytest.raises(ValueError, match="to prune outside 0, 3"):
+    with pytest.raises(ValueError, match="to prune outside of what ignore names"):
         magnitude.prune(small_model(), 0.5, ignore=("0", "3"))
 
 

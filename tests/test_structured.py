@@ -575,7 +575,7 @@ def test_a_strange_optimizer_is_refused_before_anything_is_changed(net):
 def test_a_proof_that_fails_is_an_error_and_the_optimizer_stays(net, monkeypatch):
     plan, optimizer = structured.plan_channels(net, X, 0.5), torch.optim.SGD(net.parameters(), 0.1)
     monkeypatch.setattr(structured, "plan_channels", lambda *args, **options: plan)
-    monkeypatch.setattr(channel_plan, "fault", lambda *args: "the results differ by 1, relative")
+    monkeypatch.setattr(channel_plan, "find_fault", lambda *args: "the results differ by 1, relative")
     with pytest.raises(structured.UnsupportedModel, match="not equal to the masked one: the results differ"):
         structured.prune_channels(net, X, 0.5, optimizer=optimizer)
     assert optimizer.param_groups[0]["params"][0] is net.conv1.weight

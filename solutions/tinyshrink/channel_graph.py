@@ -1,10 +1,10 @@
 """Which channels have to go together: found by following every channel through the traced graph of a model.
 
 Each index of each dimension of each parameter gets a label, a number of its own. The graph is walked once, operation by
-operation. Where two indices must stay or go together (the filters of a convolution and the scales of the BatchNorm behind
-it, the two sides of a sum) their labels are united. Operations that only move numbers (view, cat, chunk, pixel_shuffle)
-are not described at all: they are run on the labels. In the end the classes of united labels are the channels. An
-operation that is not known fixes the channels that enter it, so ignorance costs compression and never correctness.
+operation. Where two indices must stay or go together (the filters of a convolution and the scales of the BatchNorm behind it,
+the two sides of a sum) their labels are united (channel_labels). Operations that only move numbers (view, cat, chunk,
+pixel_shuffle) are not described at all: they are run on the labels. In the end the classes of united labels are the channels.
+An operation that is not known fixes the channels that enter it, so ignorance costs compression and never correctness.
 
 The idea of coupled groups is DepGraph's (Fang et al. 2023, https://arxiv.org/abs/2301.12900); the graph is torch.export's,
 which traces what torch.fx does not (a list of chunks, sizes read from shapes, functional layers with bare parameters).
@@ -19,12 +19,13 @@ import operator
 import os
 import traceback
 import warnings
-from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils import _pytree as pytree
+
+from .channel_labels import Channels, Labels, blank, count_channels, flat_axes, spread
 
 
 class UnsupportedModel(ValueError):
@@ -47,52 +48,6 @@ SOFTMAX = ("softmax", "_softmax", "log_softmax", "_log_softmax")
 POOLS = ("max_pool", "avg_pool", "adaptive_", "upsample", "_upsample", "fractional_", "lp_pool")
 STATISTICS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 NORMS = (*STATISTICS, nn.modules.instancenorm._InstanceNorm, nn.modules.batchnorm._BatchNorm)
-
-
-@dataclass
-class Channels:
-    """A group of channels of the same kind: those that the same tensors have, at the same dimensions.
-
-    `slots` is {tensor name: {dimension: the channel (0 to size - 1) that each index belongs to, -1 = none of these}}, and
-    `outputs` names the (tensor, dimension) that make the channels, first those of the first layer that runs.
-    """
-
-    size: int
-    slots: dict[str, dict[int, np.ndarray]] = field(default_factory=dict)
-    outputs: list[tuple[str, int]] = field(default_factory=list)
-
-
-class Labels:
-    """Numbered labels with union and find, on whole arrays; 0 is the label of what always stays."""
-
-    def __init__(self):
-        self.parent = np.zeros(1, np.int64)
-        self.fixed: list[tuple[np.ndarray, str]] = []
-
-    def fresh(self, number):
-        start = len(self.parent)
-        self.parent = np.concatenate([self.parent, np.arange(start, start + number)])
-        return np.arange(start, start + number)
-
-    def find(self, labels):
-        while not np.array_equal(above := self.parent[labels], labels):
-            labels = above
-        return labels
-
-    def unite(self, first, second, why):
-        """Unite the labels of two arrays one by one; what meets label 0 has to stay."""
-        first, second = (np.ravel(side) for side in np.broadcast_arrays(first, second))
-        self.fix(np.concatenate([second[first == 0], first[second == 0]]), why)
-        both = (first > 0) & (second > 0)
-        first, second = self.find(first[both]), self.find(second[both])
-        while (differ := first != second).any():
-            first, second = first[differ], second[differ]
-            np.minimum.at(self.parent, np.maximum(first, second), np.minimum(first, second))
-            first, second = self.find(first), self.find(second)
-
-    def fix(self, labels, why):
-        if labels is not None and labels.any():
-            self.fixed.append((np.unique(labels[labels > 0]), why))
 
 
 def trace(model: nn.Module, inputs: tuple) -> torch.export.ExportedProgram:
@@ -154,7 +109,7 @@ class ChannelGraph:
                 self.where = f"{self.module or type(self.model).__name__}: {getattr(node.target, '_opname', node.target)}"
                 self.values[node] = self._step(node)
             elif node.op == "get_attr":
-                self.values[node] = _blank(node.meta.get("val"))
+                self.values[node] = blank(node.meta.get("val"))
 
     def _inside(self, node):
         """The graph within the graph that torch.no_grad() and torch.autocast make."""
@@ -173,26 +128,23 @@ class ChannelGraph:
 
     def _placeholder(self, node, name):
         value = node.meta.get("val")
-        if name is None or not isinstance(value, torch.Tensor):
-            return _blank(value)
-        if not value.is_floating_point():
-            return _blank(value)
+        if name is None or not isinstance(value, torch.Tensor) or not value.is_floating_point():
+            return blank(value)
         if name not in self.tensors:
             self.tensors[name] = [self.labels.fresh(size) if size > 1 else None for size in value.shape]
         self.names[node] = name
         return self.tensors[name]
 
-    # What an operation does to labels. `labels[...]` below are the lists of the operands.
-
     def _step(self, node):
+        """The labels of the result of an operation. Handlers are named for operations: `_linear` is for aten.linear."""
         operands = [arg for arg in pytree.tree_leaves((node.args, node.kwargs)) if isinstance(arg, torch.fx.Node)]
         labels = [self.values[operand] for operand in operands]
         if node.target is operator.getitem and isinstance(labels[0], tuple):
             return labels[0][node.args[1]]
         kind = getattr(node.target, "_opname", None) or node.target.__name__
         output = node.meta.get("val")
-        if not any(axis is not None for value in labels for axis in _flat(value)):
-            return _blank(output)
+        if not any(axis is not None for value in labels for axis in flat_axes(value)):
+            return blank(output)
         if kind.startswith("wrap_with"):
             return self._inside(node)
         arguments = self._arguments(node)
@@ -211,7 +163,7 @@ class ChannelGraph:
             return self._pool(labels[0], output, kind)
         for value in labels:
             self._stay(value, f"{self.where} is not known to channel pruning")
-        return _blank(output)
+        return blank(output)
 
     def _arguments(self, node):
         """{name: value} of an operation's arguments, defaults included."""
@@ -223,7 +175,7 @@ class ChannelGraph:
         return defaults | dict(zip(names, node.args)) | dict(node.kwargs)
 
     def _stay(self, value, why):
-        for axis in _flat(value):
+        for axis in flat_axes(value):
             self.labels.fix(axis, why)
 
     def _unite(self, first, second, why="is combined with something whose size is fixed"):
@@ -233,13 +185,14 @@ class ChannelGraph:
         zero = np.zeros(1, np.int64)
         self.labels.unite(zero if first is None else first, zero if second is None else second, f"{self.where} {why}")
 
-    def _get(self, arguments, *names):
+    def _operands(self, arguments, *names):
+        """The labels of the arguments of these names; None for one that is no tensor."""
         return [self.values[arguments[name]] if isinstance(arguments.get(name), torch.fx.Node) else None for name in names]
 
     def _pointwise(self, operands, output):
         if not isinstance(output, torch.Tensor):
             self._stay(tuple(self.values[operand] for operand in operands), f"{self.where} is not known to channel pruning")
-            return _blank(output)
+            return blank(output)
         result = []
         for place in range(-output.ndim, 0):
             size, axis = output.shape[place], None
@@ -258,7 +211,7 @@ class ChannelGraph:
         return result
 
     def _convolve(self, arguments, transposed):
-        x, weight, bias = self._get(arguments, "input", "weight", "bias")
+        x, weight, bias = self._operands(arguments, "input", "weight", "bias")
         groups, rank = arguments["groups"], len(weight)
         into, out = (0, 1) if transposed else (1, 0)
         for axis in (*x[2 - rank :], *weight[2:]):
@@ -287,39 +240,39 @@ class ChannelGraph:
                 else:
                     self._unite(None if channels is None else channels.reshape(groups, -1)[0], inside)
                     made = outside
-        self._made(arguments["weight"], out)
+        self._note_output(arguments["weight"], out)
         if bias is not None:
             self._unite(made, bias[0])
         return [*x[: 1 - rank], made, *[None] * (rank - 2)]
 
-    def _made(self, node, dim):
+    def _note_output(self, node, dim):
         """Note that dimension `dim` of a weight makes channels."""
         if node in self.names:
             self.outputs[self.names[node], dim] = None
 
     def _linear(self, arguments):
-        x, weight, bias = self._get(arguments, "input", "weight", "bias")
+        x, weight, bias = self._operands(arguments, "input", "weight", "bias")
         if len(weight) < 2:
             self._stay((x, weight), f"{self.where} with a vector is not known to channel pruning")
             return x[:-1]
         self._unite(x[-1], weight[1])
-        self._made(arguments["weight"], 0)
+        self._note_output(arguments["weight"], 0)
         if bias is not None:
             self._unite(weight[0], bias[0])
         return [*x[:-1], weight[0]]
 
     def _addmm(self, arguments):
-        bias, first, second = self._get(arguments, "self", "mat1", "mat2")
+        bias, first, second = self._operands(arguments, "self", "mat1", "mat2")
         result = self._contract("ab,bc->ac", first, second)
-        self._made(arguments["mat2"], 1)
+        self._note_output(arguments["mat2"], 1)
         self._unite(result[1], bias[-1])
         return result
 
     def _matmul(self, arguments):
-        first, second = self._get(arguments, *(("self", "mat2") if "mat2" in arguments else ("self", "other")))
+        first, second = self._operands(arguments, *(("self", "mat2") if "mat2" in arguments else ("self", "other")))
         if min(len(first), len(second)) < 2:
             self._stay((first, second), f"{self.where} of a vector is not known to channel pruning")
-            return _blank(self.node.meta["val"])
+            return blank(self.node.meta["val"])
         batch = "zyxwvu"[: max(len(first), len(second)) - 2][::-1]
         left, right = (batch[len(batch) - len(value) + 2 :] for value in (first, second))
         return self._contract(f"{left}ab,{right}bc->{batch}ac", first, second)
@@ -331,7 +284,7 @@ class ChannelGraph:
         operands = [self.values[node] for node in arguments["tensors"]]
         if "..." in equation or "->" not in equation:
             self._stay(tuple(operands), f"{self.where} with {equation!r} is not known to channel pruning")
-            return _blank(self.node.meta["val"])
+            return blank(self.node.meta["val"])
         return self._contract(equation, *operands)
 
     def _contract(self, equation, *operands):
@@ -351,7 +304,7 @@ class ChannelGraph:
         return [next((axis for axis in axes[letter] if axis is not None), None) for letter in output]
 
     def _scaled_dot_product_attention(self, arguments):
-        query, key, value, mask = self._get(arguments, "query", "key", "value", "attn_mask")
+        query, key, value, mask = self._operands(arguments, "query", "key", "value", "attn_mask")
         for axis in (query[-1], key[-1]) if arguments.get("scale") is None else ():
             self.labels.fix(axis, f"{self.where} divides by the root of this size")
         for axis in (query[-2], key[-2], value[-2], *(mask or ())):
@@ -366,36 +319,36 @@ class ChannelGraph:
         return [*query[:-1], value[-1]]
 
     def _batch_norm(self, arguments):
-        x, *rest = self._get(arguments, "input", "weight", "bias", "running_mean", "running_var")
+        x, *rest = self._operands(arguments, "input", "weight", "bias", "running_mean", "running_var")
         for value in rest:
             if value is not None:
                 self._unite(x[1], value[0])
-        self._count(x[1])
+        self._norm_channels(x[1])
         self._stay(x[2:], f"{self.where} normalizes over this dimension")
         return x
 
     _instance_norm = _batch_norm
 
     def _group_norm(self, arguments):
-        axis = self._get(arguments, "input")[0][1]
+        axis = self._operands(arguments, "input")[0][1]
         if axis is not None:  # every group has to lose the same of its channels
             self._unite(axis.reshape(arguments["num_groups"], -1), axis.reshape(arguments["num_groups"], -1)[:1])
         return self._batch_norm(arguments)
 
     def _layer_norm(self, arguments):
-        x, *affine = self._get(arguments, "input", "weight", "bias")
+        x, *affine = self._operands(arguments, "input", "weight", "bias")
         rank = len(arguments["normalized_shape"])
         for value in affine:
             for axis, own in zip(x[-rank:], value or ()):
                 self._unite(axis, own)
         if rank > 1:
             self._stay(x[-rank:], f"{self.where} normalizes over {rank} dimensions at once")
-        self._count(x[-1])
+        self._norm_channels(x[-1])
         return x
 
     _rms_norm = _layer_norm
 
-    def _count(self, axis):
+    def _norm_channels(self, axis):
         """A norm counts its channels in an attribute: a slot of its own, that remove_channels and mask_channels read."""
         module = self.model.get_submodule(self.module)
         if not isinstance(module, NORMS):
@@ -407,13 +360,13 @@ class ChannelGraph:
             self._unite(axis, self.tensors[name][0])
 
     def _prelu(self, arguments):
-        x, weight = self._get(arguments, "self", "weight")
+        x, weight = self._operands(arguments, "self", "weight")
         if weight[0] is not None:
             self._unite(x[1], weight[0])
         return x
 
     def _glu(self, arguments):
-        x, dim = self._get(arguments, "self")[0], arguments["dim"]
+        x, dim = self._operands(arguments, "self")[0], arguments["dim"]
         axis = x[dim]
         if axis is None:
             return x
@@ -427,9 +380,9 @@ class ChannelGraph:
         return []
 
     def _embedding(self, arguments):
-        weight, indices = self._get(arguments, "weight", "indices")
+        weight, indices = self._operands(arguments, "weight", "indices")
         self.labels.fix(weight[0], f"{self.where} looks rows up")
-        self._made(arguments["weight"], 1)
+        self._note_output(arguments["weight"], 1)
         return [*indices, weight[1]]
 
     def _pool(self, x, output, kind):
@@ -457,18 +410,16 @@ class ChannelGraph:
         for dim in range(max(len(self.values[operand]) for operand in nodes)):
             if all(len(self.values[n]) <= dim or self.values[n][dim] is None for n in nodes):
                 continue
-            swap = {operand: _spread(self.values[operand], dim, operand.meta["val"].shape) for operand in nodes}
+            swap = {operand: spread(self.values[operand], dim, operand.meta["val"].shape) for operand in nodes}
             args, kwargs = torch.fx.node.map_arg((node.args, node.kwargs), swap.__getitem__)
-            move = (
-                torch.ops.aten.reshape.default if kind in ("view", "_unsafe_view") else node.target
-            )  # view wants its memory in order
-            moved = move(*args, **kwargs)
+            viewing = kind in ("view", "_unsafe_view")  # these want memory in order, which labels do not have
+            moved = (torch.ops.aten.reshape.default if viewing else node.target)(*args, **kwargs)
             moved = [moved] if isinstance(moved, torch.Tensor) else list(moved)
             results = results or [[None] * piece.ndim for piece in moved]
             for piece, result in zip(moved, results):
                 self._place_labels(piece.numpy().astype(np.int64), result)
         if results is None:
-            return _blank(output)
+            return blank(output)
         return results[0] if isinstance(output, torch.Tensor) else tuple(results)
 
     def _align(self, kind, arguments):
@@ -519,7 +470,7 @@ class ChannelGraph:
             return
         dim = varies[0]
         if len(varies) > 1:  # as in view(N, heads, size): the finest choice is the dimension that can shrink
-            dim = max(varies, key=lambda dim: (_classes(moved, dim), dim))
+            dim = max(varies, key=lambda dim: (count_channels(moved, dim), dim))
         rows = np.moveaxis(moved, dim, 0).reshape(moved.shape[dim], -1)
         self._unite(rows, rows[:, :1])
         axis = rows[:, 0]
@@ -535,71 +486,4 @@ class ChannelGraph:
 
         `keep` is {(tensor, dimension): a reason for which all channels of that dimension stay}.
         """
-        reasons = {}
-        fixed = self.labels.fixed + [(self.tensors[name][dim], why) for (name, dim), why in keep.items()]
-        for labels, why in fixed:
-            for root in np.unique(self.labels.find(labels)) if labels is not None else ():
-                reasons.setdefault(int(root), why)
-        members = {}  # channel: [(tensor, dimension, index), ...]
-        axes = [(name, dim, axis) for name, value in self.tensors.items() for dim, axis in enumerate(value) if axis is not None]
-        for name, dim, axis in axes:
-            for index, root in enumerate(self.labels.find(axis).tolist()):
-                if root not in reasons:
-                    members.setdefault(root, []).append((name, dim, index))
-        kinds = {}
-        for places in members.values():
-            kinds.setdefault(tuple((name, dim) for name, dim, _ in places), []).append(places)
-        groups = []
-        for kind, channels in kinds.items():
-            group = Channels(len(channels), outputs=[output for output in self.outputs if output in kind])
-            for number, places in enumerate(channels):
-                for name, dim, index in places:
-                    empty = np.full(len(self.tensors[name][dim]), -1)
-                    group.slots.setdefault(name, {}).setdefault(dim, empty)[index] = number
-            if group.outputs and group.size > 1:
-                groups.append(group)
-        free = {slot for group in groups for slot in group.outputs}
-        left = {}
-        for name, dim in self.outputs:
-            axis = self.tensors[name][dim]
-            if (name, dim) not in free and axis is not None:
-                roots = self.labels.find(axis).tolist()
-                left[name, dim] = next((reasons[root] for root in roots if root in reasons), "no channel can go alone")
-        order = {output: place for place, output in enumerate(self.outputs)}
-        groups.sort(key=lambda group: order[group.outputs[0]])
-        return groups, left
-
-
-def _blank(value):
-    """No labels: what has the shape of `value` always stays."""
-    if isinstance(value, (tuple, list)):
-        return tuple(_blank(item) for item in value)
-    return [None] * value.ndim if isinstance(value, torch.Tensor) else []
-
-
-def _flat(value):
-    """The axes in a list of labels, or in a tuple of such lists."""
-    if isinstance(value, tuple):
-        return [axis for item in value for axis in _flat(item)]
-    return value if isinstance(value, list) else []
-
-
-def _spread(value, dim, shape):
-    """A tensor of `shape` in which each element has the label of its index in dimension `dim`."""
-    axis = value[dim] if dim < len(value) else None
-    if axis is None:
-        return torch.zeros((), dtype=torch.float64).expand(shape)
-    view = [1] * len(shape)
-    view[dim] = len(axis)
-    return torch.from_numpy(axis.astype(np.float64)).view(view).expand(shape)  # float: padding by reflection needs it
-
-
-def _classes(moved, dim):
-    """How many channels are left when dimension `dim` of `moved` is the one that varies."""
-    rows = np.moveaxis(moved, dim, 0).reshape(moved.shape[dim], -1)
-    values, rows = np.unique(rows, return_inverse=True)
-    local, rows = Labels(), rows.reshape(moved.shape[dim], -1)
-    labels = local.fresh(len(values))
-    local.unite(labels[rows], labels[rows[:, :1]], "")
-    stays = set(local.find(labels[values == 0]).tolist())
-    return len(set(local.find(labels).tolist()) - stays)
+        return self.labels.groups(self.tensors, list(self.outputs), keep)

@@ -1,7 +1,7 @@
 """A plan of the channels to remove, and its two readings: the smaller model, and the masked one that it must equal.
 
 A plan says for each dimension of each tensor which indices stay. remove_channels cuts the tensors; mask_channels sets to zero
-what would have been cut; `fault` compares what the two models compute.
+what would have been cut; find_fault compares what the two models compute.
 """
 
 import copy
@@ -21,7 +21,8 @@ from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
 from . import files
-from .channel_graph import NORMS, STATISTICS, Channels, UnsupportedModel, brief
+from .channel_graph import NORMS, STATISTICS, UnsupportedModel, brief
+from .channel_labels import Channels
 
 TOLERANCE = 1e-5  # relative, of the smaller model against the masked one
 
@@ -154,13 +155,16 @@ def _fits(group, kept, shapes):
     )
 
 
-def layer_name(name):
-    """The layer that a tensor belongs to."""
+def layer_name(name: str) -> str:
+    """The name of the layer that a weight of this name belongs to: "conv1" of "conv1.weight"; another name as it is."""
     return name.removesuffix(".weight")
 
 
-def plain(model: nn.Module) -> nn.Module:
-    """A copy of the modules that shares the parameters, and in which every computed weight (weight_norm) is a parameter."""
+def plain_copy(model: nn.Module) -> nn.Module:
+    """A copy of the modules that shares the parameters, and in which every computed weight (weight_norm) is a parameter.
+
+    Raises UnsupportedModel for a model that copy.deepcopy cannot copy.
+    """
     shared = {id(parameter): parameter for parameter in model.parameters()}
     left = [value for module in model.modules() for value in vars(module).values() if isinstance(value, torch.Tensor)]
     results = {id(value): value.detach() for value in left if value.grad_fn is not None}  # deepcopy does not take them
@@ -185,7 +189,7 @@ def plain(model: nn.Module) -> nn.Module:
 
 def _fitting(model, plan):
     """A plain copy of `model`, of which the plan is."""
-    fitting = plain(model)
+    fitting = plain_copy(model)
     shapes = {name: list(tensor.shape) for name, tensor in fitting.state_dict().items()}
     if shapes != plan.shapes:
         names = shapes.keys() ^ plan.shapes.keys() or {name for name in shapes if shapes[name] != plan.shapes[name]}
@@ -290,7 +294,11 @@ def _width(norm):
 
 @torch.no_grad()
 def randomized(model: nn.Module) -> nn.Module:
-    """A copy in which no channel is silent: zero scales, as fresh networks have them, would hide a wrong one."""
+    """A copy in which no channel is silent: zero scales, as fresh networks have them, would hide a wrong one.
+
+    All floating-point parameters and the statistics of norms are drawn from seed 0: those of two and more dimensions
+    uniformly around 0 with variance 1 / inputs, the others from 0.5 to 1.5. Other buffers stay.
+    """
     generator, instead = torch.Generator().manual_seed(0), {}
     statistics = (buffer for module in model.modules() if isinstance(module, NORMS) for buffer in module.buffers())
     for tensor in (*model.parameters(), *statistics):  # another buffer may be a table that has to hold what it holds
@@ -304,11 +312,13 @@ def randomized(model: nn.Module) -> nn.Module:
 
 
 @torch.no_grad()
-def fault(smaller, masked, inputs):
+def find_fault(smaller: nn.Module, masked: nn.Module, inputs: tuple[torch.Tensor, ...]) -> str | None:
     """Why `smaller` does not compute what `masked` does in eval mode, or None. Copies are run: nothing given is changed.
 
-    Where numbers are rounded coarsely (half precision, TF32 on a GPU), float64 is tried first. Layers that did not run, such
-    as the auxiliary heads of training mode, have to fit too: then training mode has to give the same shapes.
+    Both are called as model(*inputs), and equal is a `difference` of at most TOLERANCE. An error that one of them raises is
+    the fault that is told, with the last layer that ran. Where numbers are rounded coarsely (half precision, TF32 on a GPU),
+    float64 is tried first. Layers that did not run, such as the auxiliary heads of training mode, have to fit too: then
+    training mode has to give the same shapes.
     """
     entered = []
 
@@ -368,6 +378,7 @@ def difference(got, expected) -> float:
 def hand_over(optimizer: torch.optim.Optimizer, model: nn.Module, smaller: nn.Module, plan: ChannelPlan) -> None:
     """Let the optimizer of `model`, changed in place, go on with `smaller`: its state is cut to the kept channels.
 
+    Arguments: smaller, remove_channels(model, plan); its parameters take the places of the model's in optimizer.param_groups.
     Raises ValueError for a parameter that is not the model's, or that is computed (weight_norm) and so no longer there, and
     for an optimizer such as Adafactor or LBFGS that remembers anything in another shape than the parameter's.
     """

@@ -256,11 +256,14 @@ def scale_model(model: nn.Module, target_parameters: int) -> nn.Module:
     width and depth shrank most alike: the least |log(width / old width) - log(depth / old depth)|.
 
     Arguments: model, one of the course's, or another whose `settings` rebuild it: width, maybe depth or blocks, maybe heads.
-    Raises TypeError for another model, ValueError for a target above the model's size or below that of the smallest.
+    Raises TypeError for another model, ValueError for one that was made smaller afterwards (by structured.drop_layers, say),
+    and for a target above the model's size or below that of the smallest.
     Hint: count_at(model, width=8) counts without building. The size is no simple power of width and depth: search.
     """
     if "width" not in getattr(model, "settings", {}):
         raise TypeError(f"a {type(model).__name__} has no settings with a width (as models.DigitsCNN): build a smaller one")
+    if count_at(model) != metrics.count_parameters(model):
+        raise ValueError(f"the settings {model.settings} are no longer the model's: give the model that it was cut out of")
     if not 1 <= target_parameters <= count_at(model):
         raise ValueError(f"target_parameters must be from 1 to the model's {count_at(model):,}, got {target_parameters}")
     old, step = model.settings, model.settings.get("heads", 1)

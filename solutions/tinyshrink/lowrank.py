@@ -267,10 +267,7 @@ def candidates(model: nn.Module, scheme: str = "spatial", ignore: Iterable[str] 
     name there, and with its name for a layer whose weight holds NaN or infinity.
     """
     modules = dict(model.named_modules(remove_duplicate=False))
-    ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-    if unknown := [name for name in ignore if name not in modules]:
-        raise ValueError(f"ignore names {', '.join(unknown)}, which {type(model).__name__} does not have")
-    ignored = {module for name in ignore for module in modules[name].modules()}
+    ignored = {modules[name] for name in metrics.ignored_names(model, ignore, parameters=False)}
     uses = Counter(weight for module in model.modules() for weight in module.parameters(recurse=False))
     found, refused = {}, []
     for name, layer in metrics.layers(model).items():

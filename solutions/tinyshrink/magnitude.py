@@ -5,7 +5,6 @@ https://arxiv.org/abs/1710.01878 (gradual pruning); Frankle & Carbin 2019, https
 Mishra et al. 2021, https://arxiv.org/abs/2104.08378 (N:M); Molchanov et al. 2019, https://arxiv.org/abs/1906.10771 (Taylor).
 """
 
-import difflib
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import contextmanager
@@ -270,22 +269,11 @@ def prunable(model: nn.Module, ignore: Iterable[str] = ()) -> dict[str, nn.Param
     `ignore` names modules (all that is inside too) or parameters. Raises ValueError for a name that the model does not
     have, and when nothing is left to prune.
     """
-    ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-    everything = (*model.named_modules(remove_duplicate=False), *model.named_parameters(remove_duplicate=False))
-    known = [name for name, _ in everything if name]
-    for name in ignore:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f": did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"ignore names {name!r}, which {type(model).__name__} does not have{hint}")
-    ignored = {
-        id(parameter)  # by identity: a shared parameter has two names
-        for name, parameter in model.named_parameters(remove_duplicate=False)
-        if any(name == entry or name.startswith(f"{entry}.") for entry in ignore)
-    }
-    kept = {name: weight for name, weight in metrics.weights(model).items() if id(weight) not in ignored}
+    names, parameters = metrics.ignored_names(model, ignore), model.named_parameters(remove_duplicate=False)
+    ignored = {parameter for name, parameter in parameters if name in names}  # not by name: a shared one has two
+    kept = {name: weight for name, weight in metrics.weights(model).items() if weight not in ignored}
     if not kept:
-        outside = f" outside {', '.join(ignore)}" if ignore else ""
+        outside = " outside of what ignore names" if names else ""
         raise ValueError(f"{type(model).__name__} has no Linear or convolution weights to prune{outside}")
     return kept
 

@@ -5,9 +5,10 @@ https://arxiv.org/abs/1306.0543). Each measure here answers another question, an
 weights at zero is still the same number of bytes, and half the multiply-accumulates is seldom half the time.
 """
 
+import difflib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
@@ -40,6 +41,24 @@ def weights(model: nn.Module) -> dict[str, nn.Parameter]:
             if name.endswith("weight"):  # in_proj_weight of an attention too
                 names.setdefault(parameter, name)
     return {name: parameter for parameter, name in names.items()}
+
+
+def ignored_names(model: nn.Module, ignore: str | Iterable[str], parameters: bool = True) -> set[str]:
+    """The names of all modules and parameters that `ignore` stands for: the names in it, and of a module all that is inside.
+
+    Arguments: ignore, one name or several; parameters, whether names of parameters count too, or modules only.
+    Raises ValueError for a name that the model does not have, with the nearest one that it has.
+    """
+    ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+    everything = [*model.named_modules(remove_duplicate=False)]
+    everything += model.named_parameters(remove_duplicate=False) if parameters else ()
+    known = [name for name, _ in everything if name]
+    for name in ignore:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f": did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"ignore names {name!r}, which {type(model).__name__} does not have{hint}")
+    return {name for name in known if any(f"{name}.".startswith(f"{entry}.") for entry in ignore)}
 
 
 def count_parameters(model: nn.Module, nonzero: bool = False) -> int:

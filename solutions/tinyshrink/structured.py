@@ -11,7 +11,6 @@ https://arxiv.org/abs/1905.10650 (heads).
 """
 
 import copy
-import difflib
 import math
 from collections.abc import Callable, Collection, Iterable
 
@@ -156,7 +155,7 @@ def plan_channels(
             f'expected scope "uniform" or "global", floor in 0..1, a whole round_to >= 1, got {scope!r}, {floor} and {round_to}'
         )
     inputs = metrics.as_inputs(example)
-    plain = channel_plan.plain(model).eval()
+    plain = channel_plan.plain_copy(model).eval()
     graph = channel_graph.ChannelGraph(plain, inputs)
     groups, left = graph.groups(_ignored(plain, graph, ignore))
     scores = [_group_scores(plain, group, criterion) for group in groups]
@@ -210,7 +209,7 @@ def prune_channels(
     """
     plan = plan_channels(model, example, amount, **options)
     smaller = remove_channels(model, plan)
-    fault = channel_plan.fault(smaller, mask_channels(model, plan), metrics.as_inputs(example))
+    fault = channel_plan.find_fault(smaller, mask_channels(model, plan), metrics.as_inputs(example))
     if fault:
         raise UnsupportedModel(f"the smaller {type(model).__name__} is not equal to the masked one: {fault}")
     if optimizer is not None:
@@ -307,17 +306,8 @@ def prune_heads(model: nn.Module, amount: float, criterion: str = "l2") -> nn.Mo
 
 def _ignored(model, graph, ignore):
     """{(tensor, dimension): reason} of all that makes channels in what `ignore` names."""
-    ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-    everything = (*model.named_modules(remove_duplicate=False), *model.named_parameters(remove_duplicate=False))
-    known = [name for name, _ in everything if name]
-    for name in ignore:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            raise ValueError(
-                f"ignore names {name!r}, which {type(model).__name__} does not have"
-                + (f": did you mean {near[0]!r}?" if near else "")
-            )
-    inside = [n for n in graph.tensors if any(n == entry or n.startswith(f"{entry}.") for entry in ignore)]
+    ignored = metrics.ignored_names(model, ignore)
+    inside = [name for name in graph.tensors if name in ignored or name.rpartition(".")[0] in ignored]  # buffers of modules too
     made = {output: "it is in ignore" for output in graph.outputs if output[0] in inside}
     weighted = {name.rpartition(".")[0] for name, _ in graph.outputs}
     rest = [name for name in inside if name.rpartition(".")[0] not in weighted]  # norms and bare parameters
@@ -399,7 +389,7 @@ def _faults(model, inputs, plan):
     def search(numbers):
         kept = [kept if n in numbers else list(range(g.size)) for n, (g, kept) in enumerate(zip(plan.groups, plan.kept))]
         part = ChannelPlan(plan.groups, kept, {}, plan.shapes)
-        fault = channel_plan.fault(remove_channels(random, part), mask_channels(random, part), inputs)
+        fault = channel_plan.find_fault(remove_channels(random, part), mask_channels(random, part), inputs)
         if fault is None:
             return {}
         if len(numbers) == 1:

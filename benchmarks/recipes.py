@@ -1,0 +1,30 @@
+"""What several benchmarks train alike. All of it was chosen on validation images, of seeds that are not reported."""
+
+import hashlib
+from pathlib import Path
+
+import torch
+
+from tinyshrink import data, models, training
+
+MNIST = {"weight_decay": 5e-4, "batch_size": 128}  # of LeNet-300-100; each benchmark adds its lr
+MNIST_DENSE = {"epochs": 20, "lr": 0.1, **MNIST}
+CIFAR10 = {"weight_decay": 5e-4, "batch_size": 128, "augment": data.crop_and_flip, "autocast": torch.bfloat16}  # the same
+
+
+def dense_lenet300(mnist, seed):
+    """(LeNet-300-100, trained, its accuracy on test) for one seed."""
+    torch.manual_seed(seed)
+    dense = models.LeNet300()
+    training.train(dense, mnist, **MNIST_DENSE, seed=seed, progress=False)
+    return dense, training.evaluate(dense, mnist.test)
+
+
+def state_folder(benchmark):
+    """build/NAME-FINGERPRINT for the states of a run that starts from the shipped CIFAR-10 network, and goes on after a kill.
+
+    `benchmark` is its __file__. Another state of the file, of the recipes here or of the network is another run.
+    """
+    sources = models.CHECKPOINTS / "cifar10_cnn.safetensors", Path(benchmark), Path(__file__)
+    fingerprint = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
+    return Path("build") / f"{Path(benchmark).stem}-{fingerprint}"
