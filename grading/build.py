@@ -106,7 +106,7 @@ def test_file(name, modules, hidden):
 
 
 def check(cell, modules):
-    """The source of a check cell: the tests of `modules` that it calls, and the calls with the student's function plugged in."""
+    """The source of a check cell: the tests of `modules` that it calls, and the calls with the student's function plugged."""
     plugged = cell.metadata.get("plug")
     if plugged:
         target, name = plugged.rsplit(".", 1)

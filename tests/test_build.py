@@ -136,7 +136,7 @@ import torch
     ("metadata", "source", "message"),
     [
         ("tags: [exercise]", "magnitude.nothing", r"00_try.md, cell 2 \(exercise\): .*has no nothing"),
-        ("tags: [check]\npoints: 1\nplug: magnitude.prune", "test_no_such_check()", "has no test_no_such_check"),
+        ("tags: [check]\npoints: 1\nplug: magnitude.prune", "test_no_such_check()", "no test_no_such_check in tests/"),
         ("tags: [check]\npoints: 1\nplug: magnitude.prune", "x = 1", "holds calls of tests only, not 'x = 1'"),
         ("tags: [check]\nplug: magnitude.prune", "test_prune", "holds calls of tests only"),
         ("tags: [excercise]", "magnitude.prune", "no kind of cell is called 'excercise'"),

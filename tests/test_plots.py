@@ -36,7 +36,10 @@ FIGURES = {
     "history": lambda: plots.training_history({"a": HISTORY, "b": HISTORY[:1]}),
     "energy": lambda: plots.energy_curve({"trained": torch.tensor([0.8, 1.0])}),
     "approximations": lambda: plots.approximations({"weight": torch.eye(3), "rank 1": torch.ones(3, 3) / 3}),
+    "selection": lambda: plots.selection({"conv1": {0.5: 0.6, 0.8: 0.9}}, {"conv1": 0.7}, 0.8, 1.0),
     "lines": lambda: plots.lines({"MACs": {0: 1.0, 50: 0.25}, "time": {0: 1.0, 50: 0.5}}, "removed (%)", "left (%)"),
+    "speedups": lambda: plots.speedups({"Numba": {0.5: 0.7, 0.9: 3.0}, "NumPy": {0.5: 0.1, 0.9: 0.9}}, "torch.mm"),
+    "times": lambda: plots.time_bars({"Python loop": 40000.0, "Numba": 1.5}),
     "plan": lambda: plots.channel_plan(Plan([("conv", "stage1.0.conv2, stage1.1.conv2", 16, 8), ("fc1", "", 64, 20)])),
 }
 
@@ -521,3 +524,36 @@ def test_lines_are_fractions_against_whole_numbers_on_the_axes_asked_for():
     (ax,) = plots.lines({"MACs": {0: 1.0, 50: 0.25}}, "channels removed (%)", "left (%)").axes
     assert curve(ax, "MACs") == ([0, 50], [1.0, 0.25])
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("channels removed (%)", "left (%)")
+
+
+def test_speedups_are_drawn_with_the_baseline_and_the_limit():
+    (ax,) = plots.speedups({"Numba": {0.5: 0.7, 0.9: 3.0}}, "torch.mm", title="90%").axes
+    assert curve(ax, "Numba") == ([0.5, 0.9], [0.7, 3.0]) and ax.get_yscale() == "log"
+    x, y = curve(ax, "limit: 1 / (1 - sparsity)")
+    assert (x[0], y[0]) == (0, 1) and (x[-1], y[-1]) == pytest.approx((0.9, 10))
+    assert set(curve(ax, "torch.mm")[1]) == {1}
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "30", "50", "70", "80", "90"]
+    for bad in ({}, {"a": {}}, {"a": {90: 2.0}}, {"a": {0.9: 0.0}}, {"a": {0.9: float("nan")}}):
+        with pytest.raises(ValueError, match="expected sparsities"):
+            plots.speedups(bad, "torch.mm")
+
+
+def test_time_bars_are_in_the_order_given_each_with_its_number():
+    (ax,) = plots.time_bars({"Python loop": 40000.0, "Numba": 1.5}).axes
+    assert [bar.get_width() for bar in ax.patches] == [40000.0, 1.5] and ax.get_xscale() == "log"
+    assert texts(ax) == ["40,000 ms", "1.5 ms"] and ax.yaxis_inverted()
+    for bad in ({}, {"a": 0.0}, {"a": float("inf")}):
+        with pytest.raises(ValueError, match="a time above 0"):
+            plots.time_bars(bad)
+
+
+def test_register_blocking_keeps_more_in_registers_from_panel_to_panel():
+    figure = plots.register_blocking()
+    assert [ax.get_title() for ax in figure.axes] == [
+        "one nonzero at a time",
+        "four nonzeros at a time",
+        "a panel of X, sums kept",
+    ]
+    registers = [int((ax.collections[0].get_array() == 2).sum()) for ax in figure.axes]
+    assert registers == [9, 24, 17]
+    assert legend(figure) == ["L2 cache or memory", "L1 cache", "registers", "nonzero weight"]

@@ -7,6 +7,10 @@ structured  whole filters, heads and layers removed for real; what goes together
             (channel_graph), cut and proved (channel_plan)
 distillation  a large network teaches a small one: soft targets, hints, attention, stages, a student of a given size
 lowrank     the SVD of a layer: one as two thin ones, ranks from a ratio, an energy or a budget, whole models
+sparse      kernels that skip zeros on the CPU, sparse layers, and a model that takes them where they are faster
+quantization  integers of 8 to 2 bits for weights and activations, calibrated or trained for
+coding      shared weights in a codebook, relative indices, Huffman codes
+packing     a model as one small file, without pickle
 
 data        digits, MNIST, Fashion-MNIST and CIFAR-10 as tensors in fixed splits
 models      the networks of the course
@@ -17,16 +21,22 @@ plots       every figure
 import importlib
 
 __all__ = [
+    "adaptive",
     "channel_graph",
     "channel_plan",
+    "coding",
     "data",
     "distillation",
     "lowrank",
     "magnitude",
     "metrics",
     "models",
+    "packing",
     "plots",
+    "quantization",
     "report",
+    "selection",
+    "sparse",
     "structured",
     "training",
 ]

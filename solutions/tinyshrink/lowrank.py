@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from . import metrics
+from . import metrics, models
 
 
 class LayerShape(NamedTuple):
@@ -229,13 +229,6 @@ def factorize_layer(layer: nn.Linear | nn.Conv2d, rank: int, scheme: str = "spat
         raise ValueError(f"{name}: {error}") from error
 
 
-def replace(model: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
-    """Put `new` in the place of `old` in `model`, in place, under all its names, and return the model (new, if it was old)."""
-    for name in [name for name, module in model.named_modules(remove_duplicate=False) if name and module is old]:
-        model.set_submodule(name, new)
-    return new if model is old else model
-
-
 def replace_layers(model: nn.Module, ranks: Mapping[str, int], scheme: str = "spatial", metric: str = "macs") -> nn.Module:
     """A copy of `model` with two layers at its rank in place of each layer named in `ranks`, under the same name.
 
@@ -245,14 +238,15 @@ def replace_layers(model: nn.Module, ranks: Mapping[str, int], scheme: str = "sp
 
     Example: of LeNet-300, {"fc1": 50} makes fc1 two layers, named fc1.0 and fc1.1; {"fc3": 10} changes nothing and warns.
     Hint: given are factorize_layer(layer, rank, scheme, name), which picks one of your three functions and names the layer
-    in errors; layer_shape(layer); replace(model, old, new), which returns the model. model.get_submodule finds a layer.
+    in errors; layer_shape(layer); models.replace_layer(model, old, new), which returns the model. To find a layer:
+    model.get_submodule.
     """
     smaller, stay = copy.deepcopy(model), []
     for name, rank in ranks.items():
         layer = smaller.get_submodule(name)
         new, shape = factorize_layer(layer, rank, scheme, name), layer_shape(layer)
         if svd_cost(shape, rank, scheme, metric) < layer_cost(shape, metric):
-            smaller = replace(smaller, layer, new)
+            smaller = models.replace_layer(smaller, layer, new)
         else:
             stay.append(f"{name} (rank {rank})")
     if stay:

@@ -178,6 +178,13 @@ class Transformer(nn.Module):
         return self.fc(x.mean(1))
 
 
+def replace_layer(model: nn.Module, old: nn.Module, new: nn.Module) -> nn.Module:
+    """Put `new` in the place of `old` in `model`, in place, under all its names, and return the model (new, if it was old)."""
+    for name in [name for name, module in model.named_modules(remove_duplicate=False) if name and module is old]:
+        model.set_submodule(name, new)
+    return new if model is old else model
+
+
 PRETRAINED = {"cifar10_cnn": CifarCNN}
 
 

@@ -16,7 +16,7 @@ from cycler import cycler
 from matplotlib import pyplot as plt
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import FuncFormatter, PercentFormatter
 from torch import Tensor
 
 from . import files
@@ -256,9 +256,148 @@ def channel_plan(plan, *, title: str = "") -> Figure:
     return ax.figure
 
 
+def byte_bars(stages: dict[str, dict[str, int]], *, title: str = "") -> Figure:
+    """A bar for each {stage: {part: bytes}}, stacked of its parts, with the total and how many times less than the first."""
+    totals = [sum(parts.values()) for parts in stages.values()]
+    if not totals or min(totals) <= 0:
+        raise ValueError(f"there is nothing to draw: expected stages with bytes in them, got {stages}")
+    parts, left = list(dict.fromkeys(part for stage in stages.values() for part in stage)), np.zeros(len(stages))
+    with _figure(title, (6.4, 1.5 + 0.35 * len(stages))) as ax:
+        for part, look in zip(parts, BARS()):
+            widths = np.array([stage.get(part, 0) for stage in stages.values()]) / 1000
+            ax.barh(range(len(stages)), widths, 0.7, left, label=part, edgecolor="white", **look)
+            left += widths
+        for place, total in enumerate(totals):
+            ax.text(total / 1000, place, f" {total / 1000:,.1f} kB, {totals[0] / total:.1f}x", va="center", fontsize=8)
+        ax.set_yticks(range(len(stages)), list(stages))
+        ax.set(xlabel="size of the file (kB)", xlim=(0, 1.3 * max(totals) / 1000))
+        ax.invert_yaxis()
+        ax.grid(axis="y", visible=False)
+    return ax.figure
+
+
+def speedups(curves: dict[str, dict[float, float]], baseline: str, *, title: str = "") -> Figure:
+    """How many times as fast as `baseline`, on a log axis, {label: {sparsity: speedup}} are, and the limit 1 / (1 - sparsity).
+
+    Raises ValueError for a sparsity outside 0..0.999 or a speedup that is not above 0.
+    """
+    points = [point for curve in curves.values() for point in curve.items()]
+    if not points or not all(0 <= sparsity <= 0.999 and 0 < speedup < math.inf for sparsity, speedup in points):
+        raise ValueError(f"expected sparsities 0..0.999 with speedups above 0, got {curves}")
+    last = max(sparsity for sparsity, _ in points)
+    ticks = TICKS[: TICKS.searchsorted(last, "right")]
+    with _figure(title) as ax:
+        ax.set_xscale("function", functions=(lambda s: -np.log10(np.maximum(1 - s, 1e-9)), lambda t: 1 - 10.0**-t))
+        for label, curve in curves.items():
+            ax.plot(list(curve), list(curve.values()), label=label)
+        limit = np.linspace(0, last, 200)
+        ax.plot(limit, 1 / (1 - limit), color="0.6", marker="", ls="-", lw=1, label="limit: 1 / (1 - sparsity)")
+        ax.axhline(1, color="0.3", linewidth=1.5, label=baseline)
+        ax.set(yscale="log", xlabel=f"{SPARSITY}, log scale of what remains", ylabel=f"times as fast as {baseline}")
+        ax.set_xticks(ticks, [f"{100 * tick:.5g}" for tick in ticks])
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}x"))
+    return ax.figure
+
+
+def time_bars(times: dict[str, float], *, title: str = "") -> Figure:
+    """Bars of {label: milliseconds} on a log axis, in the order given, each with its number."""
+    if not times or not all(0 < milliseconds < math.inf for milliseconds in times.values()):
+        raise ValueError(f"expected at least one label with a time above 0, got {times}")
+    with _figure(title, (6.8, 1.2 + 0.3 * len(times))) as ax:
+        bars = ax.barh(list(times), list(times.values()), 0.7, color=BLUE, label="one call")
+        ax.bar_label(bars, [f"{ms:,.0f} ms" if ms >= 100 else f"{ms:.3g} ms" for ms in times.values()], padding=3, fontsize=8)
+        ax.set(xscale="log", xlabel="milliseconds (log scale)", ylabel="kernel", xmargin=0.2)
+        ax.grid(axis="y", visible=False)
+        ax.invert_yaxis()
+    return ax.figure
+
+
+def register_blocking() -> Figure:
+    """What lies where while a row of W is multiplied: one nonzero at a time, four, and with a panel of X."""
+    rows, columns, nonzeros = 14, 16, (1, 3, 4, 8, 11, 13)
+    places = {"0.93": "L2 cache or memory", BLUE: "L1 cache", ORANGE: "registers"}
+    with _figure("", (9.6, 4.0), 3) as axes:
+        for ax, subtitle, used, chunk, panel in zip(
+            axes,
+            ("one nonzero at a time", "four nonzeros at a time", "a panel of X, sums kept"),
+            (nonzeros[2:3], nonzeros[:4], nonzeros[2:3]),
+            (4, 4, 8),
+            (0, 0, 8),
+        ):
+            grid = np.full((rows + 2, columns + 2), np.nan)
+            grid[:rows, 2:] = 0
+            grid[list(range(rows)) if panel else list(used), 2 : 2 + (panel or columns)] = 1
+            grid[list(used), 2 : 2 + chunk] = 2
+            grid[-1, 2:] = 0 if panel else 1
+            grid[-1, 2 : 2 + chunk] = 2
+            grid[:rows, 0] = 0
+            grid[list(used), 0] = 2
+            ax.pcolormesh(grid, cmap=ListedColormap(list(places)), vmin=0, vmax=2, edgecolors="white", linewidth=0.8)
+            for row in nonzeros:
+                ax.plot(0.5, row + 0.5, "o", color=BLACK, markersize=4)
+            for x, y, text in ((0.5, -0.8, "row of W"), (10, -0.8, "X"), (0.6, rows + 1.5, "row of Y")):
+                ax.text(x, y, text, ha="center", va="center", fontsize=8)
+            ax.set(title=subtitle, xlim=(-1.6, columns + 2), ylim=(rows + 2, -1.5), xticks=[], yticks=[])
+            ax.grid(False)
+            ax.spines[:].set_visible(False)
+        for color, label in places.items():
+            axes[0].plot([], [], "s", color=color, markeredgecolor="0.5", markersize=9, label=label)
+        axes[0].plot([], [], "o", color=BLACK, markersize=4, label="nonzero weight")
+    return axes[0].figure
+
+
 def lines(curves: dict[str, dict], xlabel: str, ylabel: str, *, title: str = "") -> Figure:
     """A line for each {label: {x: fraction}}, x a whole number, on axes labelled as told; fractions are shown in percent."""
     return _lines(curves, xlabel, ylabel, title)
+
+
+def adaptive_search(history: list[tuple[float, float]], smallest: float, *, title: str = "") -> Figure:
+    """A search for the highest rate: rate and budget at each validation, and the budget against the rate.
+
+    Arguments: history, (rate, accuracy) of each validation; smallest, the smallest tolerable accuracy. The budget is accuracy -
+    smallest, in percentage points; a good rate is a filled circle, another one a cross. A budget far below 0 is drawn at the
+    lower edge. Raises ValueError for an empty history and numbers that are not finite.
+    """
+    if not history or not np.isfinite([*np.ravel(history), smallest]).all():
+        raise ValueError(f"expected (rate, accuracy) pairs and a smallest accuracy, all finite, got {history} and {smallest}")
+    rates, accuracies = 100 * np.array(history).T
+    budgets, places = accuracies - 100 * smallest, np.arange(1, len(history) + 1)
+    good = budgets >= -1e-7
+    bottom = min(-1.0, -4 * max(budgets.max(), 0.5))
+    with _figure(title, (10.5, 3.6), 3) as axes:
+        for ax, (x, xlabel), (y, ylabel) in zip(
+            axes,
+            ((places, "validation"), (places, "validation"), (rates, "rate (% removed)")),
+            ((rates, "rate (% removed)"), (budgets, "budget (pp)"), (budgets, "budget (pp)")),
+        ):
+            y = y if ylabel.startswith("rate") else np.maximum(y, bottom)
+            if x is places:
+                ax.plot(x, y, color="0.7", marker="", ls="-", lw=1)
+            ax.plot(x[good], y[good], "o", color=BLUE, label="good" if ax is axes[0] else "_")
+            ax.plot(x[~good], y[~good], "X", color=VERMILLION, label="too much is lost" if ax is axes[0] else "_")
+            if ylabel.startswith("budget"):
+                ax.axhline(0, color="0.3", linewidth=1)
+            ax.set(xlabel=xlabel, ylabel=ylabel)
+    return axes[0].figure
+
+
+def selection(
+    table: dict[str, dict[float, float]], ratios: dict[str, float], level: float, baseline: float, *, title: str = ""
+) -> Figure:
+    """Columns {layer: {ratio: score}} as curves that end in `baseline`, a level, and the ratio of each layer at it."""
+    _check(table, "the score")
+    with _figure(title, percent="accuracy with this layer alone (%)") as ax:
+        for name, column in table.items():
+            points = {**dict(sorted(column.items())), 1.0: baseline}
+            label = f"{name}: {ratios[name]:.2f}" if name in ratios else name
+            (line,) = ax.plot([100 * ratio for ratio in points], points.values(), label=label, markersize=4)
+            if name in ratios:
+                ax.plot(
+                    100 * ratios[name], level, line.get_marker(), color=line.get_color(), markersize=11, markeredgecolor=BLACK
+                )
+        ax.axhline(level, color="0.4", linewidth=1, label=f"level {level:.2%}")
+        ax.set_xlabel("ratio, the cost of the layer that is kept (%)")
+    return ax.figure
 
 
 def save(figure: Figure, path: str | Path) -> None:

@@ -3,6 +3,7 @@
 Chapters vary it through its arguments: distillation gives another `loss`, pruning gives `Masks` as a callback.
 """
 
+import itertools
 import json
 import math
 import os
@@ -151,7 +152,7 @@ def train(
 @torch.no_grad()
 def evaluate(model: nn.Module, split: Split, batch_size: int = 1000) -> float:
     """The accuracy, a fraction 0..1, of `model` on a split, in eval mode; the mode of each module is put back."""
-    device = next(model.parameters()).device
+    device = next(itertools.chain(model.parameters(), model.buffers())).device  # an integer model has buffers only
     modes = [(module, module.training) for module in model.modules()]  # some may be frozen in eval mode
     model.eval()
     correct = 0

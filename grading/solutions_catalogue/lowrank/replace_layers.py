@@ -3,7 +3,7 @@ import warnings
 
 from torch import nn
 
-from tinyshrink import lowrank
+from tinyshrink import lowrank, models
 
 
 def _saves(layer, rank, scheme, metric):
@@ -22,7 +22,7 @@ def wrong_in_place(model, ranks, scheme="spatial", metric="macs"):
     for name, rank in ranks.items():
         layer = model.get_submodule(name)
         if _saves(layer, rank, scheme, metric):
-            lowrank.replace(model, layer, lowrank.factorize_layer(layer, rank, scheme, name))
+            models.replace_layer(model, layer, lowrank.factorize_layer(layer, rank, scheme, name))
         else:
             stay.append(name)
     _warn(stay)
@@ -68,7 +68,7 @@ def wrong_replaces_all(model, ranks, scheme="spatial", metric="macs"):
     smaller = copy.deepcopy(model)
     for name, rank in ranks.items():
         layer = smaller.get_submodule(name)
-        smaller = lowrank.replace(smaller, layer, lowrank.factorize_layer(layer, rank, scheme, name))
+        smaller = models.replace_layer(smaller, layer, lowrank.factorize_layer(layer, rank, scheme, name))
     return smaller
 
 
@@ -85,7 +85,7 @@ def wrong_a_warning_each(model, ranks, scheme="spatial", metric="macs"):
     for name, rank in ranks.items():
         layer = smaller.get_submodule(name)
         if _saves(layer, rank, scheme, metric):
-            smaller = lowrank.replace(smaller, layer, lowrank.factorize_layer(layer, rank, scheme, name))
+            smaller = models.replace_layer(smaller, layer, lowrank.factorize_layer(layer, rank, scheme, name))
         else:
             _warn([name])
     return smaller
@@ -97,7 +97,7 @@ def wrong_equal_counts_as_cheaper(model, ranks, scheme="spatial", metric="macs")
     for name, rank in ranks.items():
         layer = smaller.get_submodule(name)
         if rank <= lowrank.break_even_rank(lowrank.layer_shape(layer), scheme, metric):
-            smaller = lowrank.replace(smaller, layer, lowrank.factorize_layer(layer, rank, scheme, name))
+            smaller = models.replace_layer(smaller, layer, lowrank.factorize_layer(layer, rank, scheme, name))
         else:
             stay.append(name)
     _warn(stay)
@@ -115,7 +115,7 @@ def wrong_half_of_the_full_rank(model, ranks, scheme="spatial", metric="macs"):
     for name, rank in ranks.items():
         layer = smaller.get_submodule(name)
         if rank < min(lowrank.as_matrix(layer.weight, scheme).shape):
-            smaller = lowrank.replace(smaller, layer, lowrank.factorize_layer(layer, rank, scheme, name))
+            smaller = models.replace_layer(smaller, layer, lowrank.factorize_layer(layer, rank, scheme, name))
         else:
             stay.append(name)
     _warn(stay)
