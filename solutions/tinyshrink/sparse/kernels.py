@@ -442,10 +442,10 @@ def compiled(function):
 _own = threading.local()
 
 
-def scratch(numbers: int) -> torch.Tensor:
+def scratch(numbers: int) -> np.ndarray:
     """Room for float32 numbers until the next call in this thread: new memory costs more time than a product in old one."""
     if len(getattr(_own, "room", ())) < numbers:
-        _own.room = torch.empty(numbers)
+        _own.room = torch.empty(numbers).numpy()  # PyTorch's memory begins at a cache line
     return _own.room[:numbers]
 
 
@@ -457,7 +457,8 @@ def call(function, *arguments):
     kernel = compiled(function)
     with _one_at_a_time:
         threads = torch.get_num_threads()
-        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        if numba.get_num_threads() != min(threads, numba.config.NUMBA_NUM_THREADS):
+            numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
         if torch.get_num_threads() != threads:  # the first time, Numba sets the OpenMP threads that PyTorch uses, too
             torch.set_num_threads(threads)
         kernel(*arguments)

@@ -51,13 +51,13 @@ class SparseLayer(nn.Module):
         return flat.index_put((rows, self.indices.long()), self.values).view(self.size)
 
     def needs_gradient(self, x: Tensor) -> bool:
-        learns = self.values.requires_grad or (self.bias is not None and self.bias.requires_grad)
-        return torch.is_grad_enabled() and (x.requires_grad or learns)
+        tensors = (x, *self._parameters.values())
+        return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
     def kept(self, key, make):
         """make(), remembered under `key` until the values or the structure change."""
-        tensors = [t for t in (self.values, self.indices, self.indptr, self.bias) if t is not None]
-        versions = [tensor._version for tensor in tensors]
+        tensors = [*self._parameters.values(), *self._buffers.values()]
+        versions = [tensor is not None and tensor._version for tensor in tensors]
         memory = self.__dict__.setdefault("_memory", {})
         old, old_versions = memory.get("state", ([], []))
         if versions != old_versions or any(a is not b for a, b in zip(tensors, old, strict=True)):
@@ -129,12 +129,12 @@ class SparseConv2d(SparseLayer):
         plan = self.kept((x.shape, threads), lambda: _Plan(self, x.shape, threads))
         slices = plan.slices
         Y = torch.empty(slices.block_rows * slices.rows, plan.rows, plan.pitch)
-        rooms = kernels.scratch(threads * plan.room).view(threads, plan.room)
+        rooms = kernels.scratch(threads * plan.room).reshape(threads, plan.room)
         inputs = x.detach().permute(1, 2, 3, 0).numpy()
-        arrays = (slices.values, plan.offsets, slices.starts, slices.rows, inputs, rooms.numpy(), plan.bias, Y.numpy())
+        arrays = (slices.values, plan.offsets, slices.starts, slices.rows, inputs, rooms, plan.bias, Y.numpy())
         kernels.call(kernels.convolve, *arrays, plan.geometry)
-        Y = Y[: self.size[0], :, : plan.columns * plan.step].unflatten(2, (plan.columns, plan.step))[..., : len(x)]
-        return Y.permute(3, 0, 1, 2)  # (outputs, rows, columns, N) to (N, outputs, rows, columns)
+        shape = (len(x), self.size[0], plan.rows, plan.columns)
+        return Y.as_strided(shape, (1, plan.rows * plan.pitch, plan.pitch, plan.step))  # Y is (outputs, rows, columns, N)
 
     def extra_repr(self) -> str:
         more = f", stride={self.stride}, padding={self.padding}, dilation={self.dilation}, groups={self.groups}"
