@@ -17,7 +17,7 @@ import time
 import torch
 from deep_compression import Gradual
 from intervals import correct, points
-from recipes import CIFAR10, state_folder
+from recipes import CIFAR10, Report, state_folder
 from rich.console import Console
 from rich.table import Table
 
@@ -26,14 +26,6 @@ from tinyshrink import coding, data, distillation, metrics, models, packing, tra
 SPARSITY, EPOCHS, BITS = 0.85, 8, 4
 RATIO, LOSS = 15, 0.02
 TEACH = {**CIFAR10, "temperature": 4, "alpha": 0.9}
-
-
-class Report:
-    """A line after each epoch, for the log of a run in the background."""
-
-    def after_epoch(self, run):
-        last = run.history[-1]
-        print(f"  epoch {run.epoch}: validation {last['accuracy']:.2%}, {last['seconds']:.0f} s", flush=True)
 
 
 def main():

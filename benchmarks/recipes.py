@@ -28,3 +28,11 @@ def state_folder(benchmark):
     sources = models.CHECKPOINTS / "cifar10_cnn.safetensors", Path(benchmark), Path(__file__)
     fingerprint = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
     return Path("build") / f"{Path(benchmark).stem}-{fingerprint}"
+
+
+class Report:
+    """A line after each epoch, for the log of a run in the background."""
+
+    def after_epoch(self, run):
+        last = run.history[-1]
+        print(f"  epoch {run.epoch}: validation {last['accuracy']:.2%}, {last['seconds']:.0f} s", flush=True)

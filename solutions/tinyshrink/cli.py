@@ -2,6 +2,8 @@
 
 import importlib
 import importlib.metadata
+import json
+import math
 import os
 import platform
 import re
@@ -15,6 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
+
+from . import files
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 console = Console()
@@ -62,6 +66,95 @@ def check(notebook: str = typer.Argument(..., help="a module's number, such as 0
     earned, total = sum(r.points for r in results if r.passed), sum(r.points for r in results)
     console.print(f"{earned:g} of {total:g} points. Hidden checks are run when it is graded.", highlight=False)
     raise typer.Exit(0 if earned == total else 1)
+
+
+@app.command()
+def inspect(file: str = typer.Argument(..., help="a model that tinyshrink.packing.save wrote")) -> None:
+    """Show where each byte of a packed model goes, tensor by tensor."""
+    from . import packing
+
+    try:
+        parts = packing.inspect(file)
+    except (packing.CorruptFile, OSError) as error:
+        _fail(str(error))
+    table = Table("part", "shape", "nonzeros", "positions", "values", "bytes", "bits per weight", title=escape(str(file)))
+    for name in ("shape", "nonzeros", "bytes", "bits per weight"):
+        next(column for column in table.columns if column.header == name).justify = "right"
+    weights = 0
+    for part in parts:
+        row = [escape(part.name), "", "", "", "", f"{part.bytes:,}", ""]
+        if part.encoding:
+            count = math.prod(part.shape)
+            weights += count
+            row[1:3] = " x ".join(map(str, part.shape)) or "1", f"{part.nonzeros:,}"
+            row[3] = (
+                f"{part.encoding.positions}: {part.encoding.position_bytes:,}" if part.encoding.position_bytes > 1 else "all"
+            )
+            row[4] = f"{part.encoding.values}: {part.encoding.value_bytes:,}"
+            row[6] = f"{8 * part.bytes / count:.2f}" if count else ""
+        table.add_row(*row)
+    console.print(table)
+    total = sum(part.bytes for part in parts)
+    console.print(f"{total:,} bytes for {weights:,} numbers, {4 * weights / total:.1f}x less than in float32", highlight=False)
+
+
+@app.command()
+def compress(
+    config: str = typer.Option(..., help="JSON as NNCF's: accuracy_aware_training and compression"),
+    model: str = typer.Option(..., help="cifar10_cnn, which is trained, or digits_cnn, lenet300, lenet5, transformer"),
+    data: str = typer.Option(..., help="digits, mnist, fashion_mnist or cifar10"),
+    out: str = typer.Option("compressed", help="the folder to write to; a run that was killed goes on there"),
+    epochs: int = typer.Option(20, help="for training a network that is not trained yet"),
+) -> None:
+    """Search the highest compression within a loss budget; write the packed model, a report and a picture."""
+    import torch
+
+    from . import adaptive, metrics, models, packing, plots, training
+    from . import data as datasets
+
+    networks = {"digits_cnn": models.DigitsCNN, "lenet300": models.LeNet300, "lenet5": models.LeNet5}
+    networks |= {"transformer": models.Transformer, "cifar10_cnn": lambda: models.load_pretrained("cifar10_cnn")}
+    if model not in networks:
+        _fail(f"no network is called {model!r}: expected one of {', '.join(networks)}")
+    path = Path(out) / f"{model}-{data}"
+    try:
+        settings, dataset = adaptive.AdaptiveConfig.from_json(config), datasets.load(data)
+        torch.manual_seed(0)
+        dense = networks[model]()
+        recipe = {"augment": datasets.crop_and_flip} if data == "cifar10" else {}
+        try:
+            training.evaluate(dense, datasets.Split(dataset.train.x[:2], dataset.train.y[:2]))
+        except RuntimeError as error:
+            _fail(f"{model} does not take the images of {data}: {error}")
+        if model not in models.PRETRAINED:
+            training.train(dense, dataset, epochs, checkpoint=f"{path}.dense", **recipe)
+        runner = adaptive.make_runner(settings, dense, dataset, **recipe)
+
+        def tell(search):
+            rate, accuracy = search.history[-1]
+            budget = 100 * (accuracy - search.smallest)
+            said = f"epoch {search.epochs}: rate {rate:.1%}, accuracy {accuracy:.2%}, budget {budget:+.2f} pp"
+            console.print(said, highlight=False)
+
+        original = runner.accuracy(dataset.validation)
+        result = adaptive.AdaptiveCompression(settings, f"{path}.search", tell).run(runner, original)
+        size = packing.save(runner.compressed(), f"{path}.tsh")
+    except (ValueError, OSError, adaptive.NoFeasibleRate) as error:
+        _fail(str(error))
+    plots.save(result.plot(f"{model} on {data}"), f"{path}.png")
+    before = metrics.model_bytes(dense)
+    test = [training.evaluate(dense, dataset.test), runner.accuracy(dataset.test)]
+    report = [
+        f"# {model} on {data}, compressed by {settings.algorithm['algorithm']}\n",
+        f"- rate found: {result.rate:.1%}, in {result.epochs} epochs",
+        f"- validation accuracy: {original:.2%} -> {result.accuracy:.2%} (smallest tolerable: {result.smallest:.2%})",
+        f"- test accuracy: {test[0]:.2%} -> {test[1]:.2%}",
+        f"- size: {before:,} bytes in memory -> {size:,} in `{path.name}.tsh`, {before / size:.1f}x",
+        f"\n![the search]({path.name}.png)\n\n```json\n{json.dumps(settings.settings, indent=2)}\n```",
+    ]
+    with files.whole(f"{path}.md") as part:
+        part.write_text("\n".join(report) + "\n")
+    console.print("\n".join(report[1:5]), f"report: {path}.md", sep="\n", markup=False, highlight=False)
 
 
 @app.command()
