@@ -13,6 +13,7 @@ import fuzz_packing
 import numpy as np
 import pytest
 import torch
+import torchvision
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -134,7 +135,7 @@ class Own(nn.Module):
         self.second.weight = self.first.weight
         self.again, self.nothing = self.first, None
         self.settings = {"a": (1, [2.5, None]), 3: "x", "dtype": torch.float16, "size": torch.Size([1, 2])}
-        self.table = torch.arange(6)
+        self.table, self.kinds = torch.arange(6), [nn.BatchNorm2d, models.LeNet5, Own]
         self.table_too = [self.table, "z"]
         self.register_buffer("kept", torch.ones(2, dtype=torch.bool))
         self.register_buffer("dropped", torch.full((2, 2), math.inf), persistent=False)
@@ -151,7 +152,8 @@ def test_a_users_own_class_with_shared_parts(tmp_path):
     back, _ = saved(model, tmp_path, classes=(Own,))
     assert_same(model, back)
     assert back.first is back.again and back.first.weight is back.second.weight
-    assert back.settings == model.settings and type(back.settings["a"]) is tuple and type(back.settings["size"]) is torch.Size
+    assert back.settings == model.settings and back.kinds == model.kinds
+    assert type(back.settings["a"]) is tuple and type(back.settings["size"]) is torch.Size
     assert torch.equal(back.table, model.table) and back.table_too[0] is back.table
     assert torch.equal(back.dropped, model.dropped) and "dropped" not in back.state_dict()
     assert back.bias is None and not back.scale.requires_grad
@@ -161,6 +163,14 @@ def test_a_users_own_class_with_shared_parts(tmp_path):
     assert names[2:] == ["table", "scale", "kept", "dropped", "first.weight", "first.bias", "second.bias"]
     with pytest.raises(packing.CorruptFile, match=r"your class 'Own': load\(path, classes=\(Own,\)\)"):
         packing.load(tmp_path / "model.tsh")
+
+
+def test_a_model_loaded_in_inference_mode_can_be_trained(tmp_path):
+    packing.save(pruned(nn.Linear(4, 4)), tmp_path / "model.tsh")
+    with torch.inference_mode():
+        back = packing.load(tmp_path / "model.tsh")
+    back(torch.ones(2, 4)).sum().backward()
+    assert back.weight.grad is not None
 
 
 def hooked():
@@ -175,12 +185,21 @@ def with_attribute(value):
     return model
 
 
+def test_a_kind_of_module_that_a_module_keeps_comes_back(tmp_path):
+    model = torchvision.models.resnet18(num_classes=3).eval()  # its _norm_layer is the class BatchNorm2d
+    resnet = torchvision.models.resnet
+    back, _ = saved(model, tmp_path, classes=(resnet.ResNet, resnet.BasicBlock))
+    assert back._norm_layer is nn.BatchNorm2d
+    x = torch.randn(1, 3, 32, 32)
+    assert torch.equal(back(x), model(x))
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
         (hooked, r"0, a Linear, has hooks \(_forward_hooks\)"),
         (lambda: with_attribute(torch.relu), r"0, a Linear, attribute 'extra' is a builtin_function_or_method"),
-        (lambda: with_attribute(Own), "attribute 'extra' is a type"),
+        (lambda: with_attribute(int), "attribute 'extra' is a type"),
         (lambda: with_attribute({"a": [object()]}), "attribute 'extra' is a object"),
         (lambda: nn.Sequential(parametrizations.weight_norm(nn.Linear(2, 2))), "0, a ParametrizedLinear, is scripted or"),
         (lambda: nn.Sequential(nn.LazyLinear(3)), "0, a LazyLinear, has hooks"),
@@ -299,6 +318,10 @@ def test_an_architecture_that_inflates_to_gigabytes_is_refused(tmp_path):
         (["functional"], "no class is called"),
         (["Parameter"], "no class is called"),
         (["Linear", {"a": {"eval": [1]}}], "no class is called .eval."),
+        (["Linear", {"a": {"class": "os.system"}}], "has no class 'os.system'"),
+        (["Linear", {"a": {"class": "models.load_pretrained"}}], "is no module class"),
+        (["Linear", {"a": {"class": ":Own"}}], "needs your class 'Own'"),
+        (["Linear", {"a": {"class": [1]}}], "makes no sense"),
         ([["Linear"]], "makes no sense"),
         (["Sequential", {}, {}, {"0": 0}], "makes no sense"),
         ([], "makes no sense"),

@@ -662,3 +662,47 @@ def test_bytes_are_drawn_as_stacked_bars_with_their_total():
     for wrong in ({}, {"a": {}}, {"a": {"values": 0}}):
         with pytest.raises(ValueError, match="nothing to draw"):
             plots.byte_bars(wrong)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_models_of_other_floats_are_quantized(dtype):
+    torch.manual_seed(0)
+    model, x = models.DigitsCNN(8).eval().to(dtype), 4 * torch.randn(16, 1, 8, 8).to(dtype)
+    prepared = quantization.prepare_qat(model, x)
+    with torch.no_grad():
+        expected, fake, got = model(x), prepared(x), quantization.convert(prepared)(x)
+    assert got.dtype == fake.dtype == dtype
+    for y in (fake, got):  # sums are far above 65504, the largest float16
+        assert (y - expected).double().norm() < 0.05 * expected.double().norm()
+
+
+class Reads(nn.Module):
+    """A model that reads the weight of one of its layers itself."""
+
+    def __init__(self, name):
+        super().__init__()
+        self.conv, self.norm, self.fc = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Linear(6, 3)
+        self.norm.running_var.fill_(3.0)
+        self.name = name
+
+    def forward(self, x):
+        return self.fc(self.norm(self.conv(x))) * self.get_submodule(self.name).weight.square().sum()
+
+
+@pytest.mark.parametrize("name", ["conv", "norm", "fc"])
+def test_a_weight_that_the_model_reads_itself_is_not_folded_and_quantized_only_on_request(name):
+    torch.manual_seed(0)
+    model, x = Reads(name).eval(), torch.randn(8, 1, 8, 8)
+    folded = quantization.fold_batchnorm(model)
+    torch.testing.assert_close(folded(x), model(x))
+    assert isinstance(folded.norm, nn.Identity) == (name == "fc")
+    if name != "norm":
+        with pytest.raises(ValueError, match="Reads reads the weight of a layer itself: name it in ignore"):
+            quantization.quantize_model(model, x)
+        quantization.quantize_model(model, x, ignore=name)(x)
+
+
+def test_a_norm_over_another_axis_than_the_outputs_of_its_linear_stays():
+    model = nn.Sequential(nn.Linear(8, 6), nn.BatchNorm1d(5), nn.Linear(6, 2)).eval()  # (N, 5, 8): the norm is of the 5
+    x = torch.randn(4, 5, 8)
+    assert torch.equal(quantization.fold_batchnorm(model)(x), model(x))

@@ -2,6 +2,7 @@
 
 import copy
 import io
+import os
 import subprocess
 import sys
 import threading
@@ -153,8 +154,6 @@ def test_two_threads_of_python_may_multiply_at_the_same_time():
 
 def run_python(code, **environment):
     """Run code in a fresh process; (exit status, stdout, stderr)."""
-    import os
-
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment})
     return done.returncode, done.stdout, done.stderr
 
@@ -324,6 +323,19 @@ def test_a_damaged_state_is_refused_before_a_kernel_reads_it():
             fast(torch.randn(3, 1, 8, 8))
 
 
+def test_sizes_that_fit_the_indices_but_not_the_layer_are_refused_before_a_kernel_reads_them():
+    linear, conv = sparse.SparseLinear.from_dense(nn.Linear(32, 10)), sparse.SparseConv2d.from_dense(nn.Conv2d(4, 8, 3))
+    linear.size, conv.size = (10, 8, 4), (8, 4, -3, -3)  # as many numbers
+    with torch.no_grad():
+        with pytest.raises(ValueError, match="a matrix of 32 columns multiplies as many rows, got 8"):
+            linear(torch.randn(16, 8))
+        with pytest.raises(ValueError, match="no convolution has"):
+            conv(torch.randn(16, 4, 8, 8))
+        tall = sparse.SparseConv2d.from_dense(nn.Conv2d(1, 1, (2, 1), dilation=(2**27, 1), padding=(2**26, 0)))
+        with pytest.raises(ValueError, match="needs too much room"):  # offsets beyond int32
+            tall(torch.randn(16, 1, 1, 1))
+
+
 @pytest.mark.parametrize("damage", [{"stride": (-1, 1)}, {"padding": (0, -2)}, {"dilation": (0, 1)}, {"groups": 5}])
 def test_a_damaged_convolution_is_refused_before_a_kernel_reads_it(damage):
     layer = sparse.SparseConv2d.from_dense(nn.Conv2d(1, 4, 3))
@@ -459,3 +471,96 @@ def test_a_matrix_of_zero_columns_and_zero_rows():
         W = torch.zeros(shape)
         assert sparse.csr_matmul(sparse.CSR.from_dense(W), torch.zeros(shape[1], 3)).shape == (shape[0], 3)
     assert np.array_equal(sparse.csr_matmul(sparse.CSR.from_dense(torch.zeros(4, 0)), torch.zeros(0, 3)), np.zeros((4, 3)))
+
+
+def test_a_linear_without_inputs_gives_its_bias():
+    layer = sparse.SparseLinear(torch.zeros(3, 0), torch.arange(3.0))
+    with torch.no_grad():
+        assert torch.equal(layer(torch.zeros(2, 4, 0)), torch.arange(3.0).expand(2, 4, 3))
+
+
+def test_a_layer_made_or_copied_in_inference_mode_works_in_and_out_of_it():
+    dense, x = nn.Linear(30, 20), torch.randn(9, 30)
+    magnitude.prune(dense, 0.5)
+    with torch.inference_mode():
+        layer = sparse.SparseLinear.from_dense(dense)
+        fast = sparse.sparsify(nn.Sequential(dense), x, progress=False, repeats=1)
+        twin = copy.deepcopy(layer)
+        assert_equal(layer(x), dense(x))
+        assert_equal(twin(x), dense(x))
+        twin.values.mul_(2)
+        assert_equal(twin(x), 2 * dense(x) - dense.bias)
+    with torch.no_grad():
+        for model in (layer, fast):
+            assert_equal(model(x), dense(x))
+
+
+def test_a_copy_that_has_learned_as_many_steps_as_the_original_forgets_what_that_kept():
+    layer, x = sparse.SparseLinear(pruned(20, 30), None), torch.randn(9, 30)
+    with torch.no_grad():
+        layer.load_state_dict({name: tensor.clone() for name, tensor in layer.state_dict().items()})
+        layer(x)
+        twin = copy.deepcopy(layer)
+        twin.values.mul_(2)
+        assert_equal(twin(x), 2 * layer(x))
+        twin.values.data = 3 * layer.values
+        assert_equal(twin(x), 3 * layer(x))
+
+
+def test_inputs_of_ever_new_shapes_do_not_fill_the_memory():
+    layer = sparse.SparseConv2d.from_dense(nn.Conv2d(1, 2, 3, padding=1))
+    with torch.no_grad():
+        for size in range(1, 60):
+            assert layer(torch.ones(2, 1, size, 4)).shape == (2, 2, size, 4)
+    assert len(layer._memory) <= layers.PLANS + 1
+
+
+@pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "darwin", reason="no fork, or OpenMP that survives one")
+def test_a_process_forked_after_the_kernels_ran_gets_an_error_and_does_not_die():
+    code = """
+import os, torch
+from tinyshrink import sparse
+layer, x = sparse.SparseLinear(torch.eye(40), None), torch.randn(20, 40)
+with torch.no_grad():
+    layer(x)
+    if not os.fork():
+        try:
+            layer(x)
+        except RuntimeError as error:
+            os._exit(7 * ("do not survive a fork" in str(error)))
+        os._exit(0)  # another threading layer, which does
+    status = os.wait()[1]
+    assert os.WIFEXITED(status) and os.WEXITSTATUS(status) in (0, 7), status
+    assert torch.equal(layer(x), x)
+"""
+    status, _, err = run_python(code)
+    assert status == 0, err
+
+
+class Unusual(nn.Module):
+    """Layers called by keyword, a view that needs adjacent numbers, a pool that returns two tensors, NaN in the output."""
+
+    def __init__(self):
+        super().__init__()
+        self.named, self.viewed, self.conv = nn.Linear(12, 12), nn.Linear(12, 12), nn.Conv2d(1, 2, 3, padding=1)
+        self.pool, self.last = nn.MaxPool2d(2, return_indices=True), nn.Linear(5, 5)
+        for layer in (self.named, self.viewed, self.conv, self.last):
+            layer.weight.data *= pruned(*layer.weight.shape, sparsity=0.5) != 0
+
+    def forward(self, x):
+        y = self.viewed(self.named(input=x)).view(-1, 1, 4, 6)
+        y, places = self.pool(self.conv(y))
+        return self.last((y + places).flatten(1)[:, :5]) / (torch.arange(5) != 2)
+
+
+def test_sparsify_copes_with_unusual_models(monkeypatch):
+    monkeypatch.setattr(metrics, "paired_speedup", lambda *args, **options: 2.0)
+    torch.manual_seed(0)
+    model, x = Unusual().eval(), torch.randn(10, 12)
+    model.last.weight.data[2], model.last.bias.data[2] = 0, 0  # 0 / 0
+    fast = sparse.sparsify(model, x, progress=False, repeats=1)
+    why = {choice.name: choice.why for choice in fast.choices}
+    assert "keyword" in why["named"] and "view" in why["viewed"]
+    assert why["conv"] == why["last"] == "faster"
+    with torch.no_grad():
+        torch.testing.assert_close(fast(x), model(x), equal_nan=True)

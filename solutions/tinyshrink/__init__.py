@@ -10,7 +10,10 @@ lowrank     the SVD of a layer: one as two thin ones, ranks from a ratio, an ene
 sparse      kernels that skip zeros on the CPU, sparse layers, and a model that takes them where they are faster
 quantization  integers of 8 to 2 bits for weights and activations, calibrated or trained for
 coding      shared weights in a codebook, relative indices, Huffman codes
-packing     a model as one small file, without pickle
+packing     a model as one small file, without pickle (encodings, arithmetic: each tensor in its smallest exact form)
+
+selection   a compression ratio for each layer, chosen from a table of evaluations (suffix computes it fast)
+adaptive    the search for the highest compression rate within a loss budget
 
 data        digits, MNIST, Fashion-MNIST and CIFAR-10 as tensors in fixed splits
 models      the networks of the course

@@ -75,8 +75,8 @@ def save(model: nn.Module, path: str | os.PathLike) -> int:
     Every tensor is written in the smallest of the ways that encodings.py knows; make the model small before, by pruning,
     coding.share_weights, quantization.quantize_model, or weights rounded to float16. A file that was there is replaced
     when the new one is complete. Raises ValueError, naming the module, for what a file cannot describe: hooks,
-    parametrizations, weights without values, attributes other than numbers, strings, dtypes, tensors, and lists, tuples
-    and dicts of these.
+    parametrizations, weights without values, attributes other than numbers, strings, dtypes, tensors, module classes, and
+    lists, tuples and dicts of these.
     """
     tensors, modules = {}, {}
     tree = _describe(model, "", tensors, modules, True)
@@ -94,6 +94,7 @@ def save(model: nn.Module, path: str | os.PathLike) -> int:
     return os.path.getsize(path)
 
 
+@torch.inference_mode(False)  # a loaded model may be trained, wherever it was loaded
 def load(path: str | os.PathLike, classes: Iterable[type[nn.Module]] = (), max_bytes: int | None = None) -> nn.Module:
     """The model that save wrote to `path`, on the CPU, in the mode (train or eval) it was saved in.
 
@@ -241,6 +242,8 @@ def _plain(value, where, tensors):
         return {"dict": [[_plain(item, where, tensors) for item in pair] for pair in value.items()]}
     if type(value) is torch.dtype and value in encodings.DTYPES:
         return {"dtype": str(value).removeprefix("torch.")}
+    if isinstance(value, type) and issubclass(value, nn.Module):  # torchvision's ResNet keeps its kind of norm
+        return {"class": _class_name(value)}
     if hasattr(type(value), "_fields") and type(value).__module__.startswith(f"{__package__}."):  # a NamedTuple of ours
         return {_class_name(type(value)): [_plain(item, where, tensors) for item in value]}
     if isinstance(value, torch.Tensor):
@@ -248,10 +251,10 @@ def _plain(value, where, tensors):
     raise ValueError(f"{where} is a {type(value).__name__}, which a file cannot describe: use numbers, strings and tensors")
 
 
-def _value(plain, tensors, order):
+def _value(plain, tensors, order, classes):
     """The inverse of _plain."""
     if isinstance(plain, list):
-        return tuple(_value(item, tensors, order) for item in plain)
+        return tuple(_value(item, tensors, order, classes) for item in plain)
     if not isinstance(plain, dict):
         return plain
     [(kind, content)] = plain.items()
@@ -259,7 +262,9 @@ def _value(plain, tensors, order):
         return {str(dtype): dtype for dtype in encodings.DTYPES}[f"torch.{content}"]
     if kind == "tensor":
         return _tensor(content, tensors, order)
-    items = [_value(item, tensors, order) for item in content]
+    if kind == "class":
+        return _class(content, classes)
+    items = [_value(item, tensors, order, classes) for item in content]
     if kind in ("list", "dict", "Size"):
         return {"list": list, "dict": dict, "Size": torch.Size}[kind](items)
     cls = _ours(kind)
@@ -341,7 +346,7 @@ def _build(tree, tensors, order, modules, classes, training):
     module.training = bool(attributes.pop("training", training))
     for name, plain in attributes.items():
         _check(_allowed(cls, name), f"no file may set the attribute {name!r} of a {cls.__name__}")
-        vars(module)[name] = _value(plain, tensors, order)
+        vars(module)[name] = _value(plain, tensors, order, classes)
     for name, reference in named.items():
         tensor = _tensor(reference, tensors, order)
         if reference[0] in "pf":

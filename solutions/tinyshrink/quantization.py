@@ -186,8 +186,9 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
     """A copy of `model` in which each BatchNorm right after a Conv2d or Linear is folded into it, nn.Identity in its place.
 
     In eval mode it computes the same, to 1e-5. What follows what is seen in the graph that torch.fx traces; a BatchNorm
-    whose input goes elsewhere too, or that is used twice, stays. A model that cannot be traced keeps them all, with a
-    warning. A Linear before a BatchNorm1d must have an input (N, features).
+    whose input goes elsewhere too, or that is used twice, stays, and so does one whose weights, or whose layer's, the model
+    reads itself. A model that cannot be traced keeps them all, with a warning. A Linear before a BatchNorm1d must have an
+    input (N, features).
     """
     folded = copy.deepcopy(model)
     modules = dict(folded.named_modules())
@@ -199,13 +200,15 @@ def fold_batchnorm(model: nn.Module) -> nn.Module:
         warnings.warn(f"{type(model).__name__} cannot be traced ({error}): its BatchNorm layers stay", stacklevel=2)
         return folded
     calls = Counter(modules[node.target] for node in graph.nodes if node.op == "call_module")
+    read = {node.target.rpartition(".")[0] for node in graph.nodes if node.op == "get_attr"}
     for node in graph.nodes:
         source = node.args[0] if node.op == "call_module" and node.args else None
         if not isinstance(source, torch.fx.Node) or source.op != "call_module" or len(source.users) > 1:
             continue
         layer, norm = modules[source.target], modules[node.target]
         kinds = (type(layer), type(norm)) in ((nn.Conv2d, nn.BatchNorm2d), (nn.Linear, nn.BatchNorm1d))
-        if kinds and calls[layer] == calls[norm] == 1 and norm.running_var is not None:
+        fits = kinds and norm.running_var is not None and len(layer.weight) == norm.num_features
+        if fits and calls[layer] == calls[norm] == 1 and read.isdisjoint((source.target, node.target)):
             models.replace_layer(folded, layer, fold_pair(layer, norm))
             models.replace_layer(folded, norm, nn.Identity())
     return folded
@@ -302,7 +305,7 @@ class FakeQuantized(nn.Module):
         parameters = {"weight": weight}
         if bias is not None:
             step = self.input_scale * self.weight_scale
-            parameters["bias"] = torch.round(bias.detach() / step) * step + (bias - bias.detach())
+            parameters["bias"] = (torch.round(bias.detach() / step) * step).to(bias.dtype) + (bias - bias.detach())
         return functional_call(self.layer, parameters, (x,))
 
 
@@ -337,7 +340,12 @@ class QuantizedLinear(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         integers = quantize(x, self.input_scale, self.input_zero_point, self.activation_bits)
         sums = integer_linear(integers, self.weight, self.bias, self.input_zero_point)
-        return sums.to(x.dtype) * (self.input_scale * self.weight_scale).to(x.dtype)
+        return self.floats(sums, self.input_scale * self.weight_scale, x.dtype)
+
+    @staticmethod
+    def floats(sums: torch.Tensor, scale: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """sums * scale as `dtype`, by way of float32 at least: sums are too large for float16."""
+        return (sums.to(torch.promote_types(dtype, torch.float32)) * scale).to(dtype)
 
     def extra_repr(self) -> str:
         return f"{tuple(self.weight.shape)}, bits={self.bits}, activation_bits={self.activation_bits}"
@@ -361,7 +369,7 @@ class QuantizedConv2d(QuantizedLinear):
             shifted, padding = F.pad(shifted, self.borders, mode=self.padding_mode), 0
         weight, bias = self.weight.to(dtype), self.bias.to(dtype)
         sums = F.conv2d(shifted, weight, bias, self.stride, padding, self.dilation, self.groups).int()
-        return sums.to(x.dtype) * (self.input_scale * self.weight_scale).to(x.dtype)[:, None, None]
+        return self.floats(sums, (self.input_scale * self.weight_scale)[:, None, None], x.dtype)
 
 
 def quantizable(model: nn.Module, ignore: Iterable[str] = ()) -> dict[str, nn.Module]:
@@ -397,7 +405,7 @@ def prepare_qat(
     Arguments: bits of the weights, activation_bits of the inputs of layers, 2 to 8; observer, "minmax", "percentile" or
     "mse"; per_channel, a scale for each output channel of a weight, else one for all; ignore, names of modules that stay
     in floats. Raises ValueError for an empty calibration, NaN or infinity in weights or activations, a layer that the
-    calibration does not reach, and as quantizable does.
+    calibration does not reach, a model that reads the weight of a layer itself, and as quantizable does.
     """
     try:
         inputs = metrics.as_inputs(calibration)
@@ -426,6 +434,11 @@ def prepare_qat(
         except ValueError as error:
             raise ValueError(f"weight of {name}: {error}") from error
         prepared = models.replace_layer(prepared, layer, fake.train(layer.training))
+    try:
+        with torch.no_grad():
+            copy.deepcopy(prepared).eval()(*inputs)
+    except AttributeError as error:
+        raise ValueError(f"{type(model).__name__} reads the weight of a layer itself: name it in ignore ({error})") from error
     return prepared
 
 

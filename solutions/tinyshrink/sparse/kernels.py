@@ -6,7 +6,9 @@ the vectors to what the processor has (AVX-512, AVX2, NEON). Source: the idea of
 de Geijn 2008, https://doi.org/10.1145/1356052.1356053; sparse: Gale et al. 2020, https://arxiv.org/abs/2006.10901.
 """
 
+import contextlib
 import functools
+import os
 import sys
 import threading
 import time
@@ -449,11 +451,28 @@ def scratch(numbers: int) -> np.ndarray:
     return _own.room[:numbers]
 
 
+_forked = False  # whether this process is a copy of one in which OpenMP had threads: they are gone
+
+
+def _after_fork():
+    global _forked
+    with contextlib.suppress(ValueError):  # no parallel code has run yet
+        _forked = numba.threading_layer() == "omp"
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
 _one_at_a_time = threading.Lock()  # Numba's simplest threading layer dies when two threads of Python use it at once
 
 
 def call(function, *arguments):
-    """Run a kernel of SIGNATURES on as many threads as PyTorch uses."""
+    """Run a kernel of SIGNATURES on as many threads as PyTorch uses. RuntimeError in a fork, where OpenMP would end Python."""
+    if _forked:
+        raise RuntimeError(
+            "the sparse kernels have run before this process was forked, and their threads (OpenMP) do not survive a fork: "
+            'start processes and DataLoader workers by the method "spawn" or "forkserver" (multiprocessing.get_context)'
+        )
     kernel = compiled(function)
     with _one_at_a_time:
         threads = torch.get_num_threads()

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from . import csr, kernels, product
 
+PLANS = 16  # what a layer keeps at once, each a copy of its weight: inputs of ever new shapes must not fill the memory
 ROOM = 2**19  # bytes of a convolution's copy of its input, for each thread: half of a usual L2
 
 
@@ -27,6 +28,7 @@ class SparseLayer(nn.Module):
     kernels are for inference. Only for float32 on the CPU: another dtype or device is a TypeError.
     """
 
+    @torch.inference_mode(False)  # tensors made in it have no version that shows a change
     def __init__(self, weight: Tensor, bias: Tensor | None):
         super().__init__()
         for name, tensor in (("weight", weight), ("bias", bias)):
@@ -55,17 +57,28 @@ class SparseLayer(nn.Module):
         return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
     def kept(self, key, make):
-        """make(), remembered under `key` until the values or the structure change."""
+        """make(), remembered under `key` until the values or the structure change (other than in place by way of .data)."""
         tensors = [*self._parameters.values(), *self._buffers.values()]
-        versions = [tensor is not None and tensor._version for tensor in tensors]
+        try:
+            versions = [tensor is not None and (tensor._version, tensor.data_ptr()) for tensor in tensors]
+        except RuntimeError:  # copied in inference mode: there is no telling whether they changed
+            return make()
         memory = self.__dict__.setdefault("_memory", {})
         old, old_versions = memory.get("state", ([], []))
         if versions != old_versions or any(a is not b for a, b in zip(tensors, old, strict=True)):
             memory.clear()
             memory["state"] = (tensors, versions)
-        if key not in memory:
-            memory[key] = make()
-        return memory[key]
+        found = memory.get(key)
+        if found is None:
+            if len(memory) > PLANS:
+                memory.clear()
+                memory["state"] = (tensors, versions)
+            found = memory[key] = make()
+        return found  # not memory[key]: another thread may have cleared it
+
+    def __getstate__(self):
+        """What copy and pickle take: without what is kept, since the versions of copies count anew."""
+        return {name: value for name, value in self.__dict__.items() if name != "_memory"}
 
     def _apply(self, function, recurse=True):
         product.check(function(torch.zeros(1)), "a sparse layer")
@@ -91,7 +104,7 @@ class SparseLinear(SparseLayer):
             raise ValueError(f"expected an input of shape (..., {self.size[1]}), got {tuple(x.shape)}")
         if self.needs_gradient(x):
             return F.linear(x, self.to_dense(), self.bias)
-        X = x.reshape(-1, self.size[1]).T  # (inputs, N): no copy, the kernel packs what it needs
+        X = x.reshape(math.prod(x.shape[:-1]), self.size[1]).T  # (inputs, N): no copy, the kernel packs what it needs
         narrow = X.shape[1] <= 16
         slices = self.kept(("slices", narrow), lambda: product.Slices(self.matrix(), depth=512 if narrow else None))
         Y = product.multiply(slices, self.size[0], X, self.bias)  # (outputs, N)
@@ -147,7 +160,7 @@ class _Plan:
     def __init__(self, layer, shape, threads):
         batch, _, height, width = shape
         top, bottom, left, right = _pads(layer)
-        numbers = (*layer.stride, *layer.dilation, layer.groups, top + 1, bottom + 1, left + 1, right + 1)
+        numbers = (*layer.stride, *layer.dilation, layer.groups, top + 1, bottom + 1, left + 1, right + 1, *layer.size[1:])
         if min(numbers) < 1 or layer.size[0] % layer.groups:  # they may come from a file, and the kernels trust them
             raise ValueError(f"no convolution has {layer.extra_repr()}")
         kernel, (down, along) = layer.size[2:], layer.stride
@@ -167,10 +180,12 @@ class _Plan:
         block = max(1, min((most - reach[0]) // down + 1, -(-self.rows // threads)))
         channel_pitch = ((block - 1) * down + reach[0]) * row_pitch
         channel_pitch += (12 - channel_pitch // 16 % 64) % 64 * 16  # channels must not all fall into the same sets of L1
+        self.room = slice_channels * channel_pitch + kernels.PANEL  # runs may read over the end
+        if self.room > csr.MOST:
+            raise ValueError(f"a kernel that covers {tuple(reach)} of inputs {tuple(shape)} needs too much room: {self.room:,}")
         channel, y, x = place
         self.offsets = (channel % slice_channels * channel_pitch + y * layer.dilation[0] * row_pitch).astype(np.int32)
         self.offsets += (x * layer.dilation[1] * chunk).astype(np.int32)
-        self.room = slice_channels * channel_pitch + kernels.PANEL  # runs may read over the end
         numbers = (top, left, reach[0], down, along, chunk, block, slice_channels, row_pitch, channel_pitch)
         self.geometry = (*numbers, runs, length, self.step)
         self.bias = np.zeros(self.slices.block_rows * self.slices.rows, np.float32)

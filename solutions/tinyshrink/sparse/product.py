@@ -35,7 +35,7 @@ class Slices:
         density = max(len(row), 1) / max(m * k, 1)
         default = 128 * round(min(max(NONZEROS / density, 128), 512) / 128) if self.rows == 1 else 512
         self.depth = max(1, min(depth or default, k))
-        self.block_rows = -(-m // self.rows)
+        self.block_rows, self.inputs = -(-m // self.rows), k
         slices = max(1, -(-k // self.depth))
         of_slice, of_block_row = matrix.indices // self.depth, row // self.rows
         key = (of_slice * self.block_rows + of_block_row) * self.depth + matrix.indices % self.depth
@@ -81,6 +81,8 @@ def csr_matmul(matrix: csr.CSR, X: Tensor) -> Tensor:
 def multiply(slices: Slices, m: int, X: Tensor, bias: Tensor | None = None) -> Tensor:
     """W @ X + bias, (m, n), for the Slices of a W with m rows; X (k, n) and bias (m,) float32."""
     n = X.shape[1]
+    if X.shape[0] != slices.inputs:  # the size of a layer may come from a file, and the kernel trusts it
+        raise ValueError(f"a matrix of {slices.inputs} columns multiplies as many rows, got {X.shape[0]}")
     Y = torch.empty(m, n)
     if m and n:
         start = np.zeros(slices.block_rows * slices.rows, np.float32)
