@@ -331,7 +331,8 @@ def multiply(values, index, starts, rows, depth, X, bias, Y, chunks):
             run(rows, width, v, i, b, first, last, x, unit, source, source_pitch, target, pitch, ahead, X.strides[0])
         if not direct:
             for r in range(first * rows, min(last * rows, len(Y))):
-                copy(sums + r * sums_pitch, address(Y) + r * Y.strides[0] + start * 4, stop - start)
+                held = address(kept) + (r - first * rows) * sums_pitch  # named here, so that Numba does not free it before
+                copy(held, address(Y) + r * Y.strides[0] + start * 4, stop - start)
 
 
 @numba.njit
