@@ -176,8 +176,10 @@ def lowest_score(table, baseline):
     return min(baseline, *(score for column in table.values() for score in column.values()))
 
 
-def check_selection(table, layers, target, baseline):
-    """ValueError for a table that does not fit the layers, and numbers that are none."""
+def check_selection(table, layers, target, baseline, scheme="magnitude"):
+    """ValueError for a table that does not fit the layers, an unknown scheme, and numbers that are none."""
+    if scheme not in ("spatial", "weight", "magnitude"):
+        raise ValueError(f'scheme must be "spatial", "weight" or "magnitude", got {scheme!r} (channels: use greedy)')
     if not table or not all(table.values()) or not set(table) <= set(layers):
         others = sorted(set(table) - set(layers))
         raise ValueError(
@@ -200,14 +202,11 @@ def select_ratios(
 ) -> Selection:
     """The ratio of each layer at the highest level of accuracy whose total cost is at most `target` plus `tolerance`.
 
-    Arguments: table, {layer: {ratio: score}}; shapes, {layer: LayerShape} of every layer of the model, in the table or not;
-    target, the ratio of the whole model; baseline, the uncompressed score; scheme, "spatial", "weight" or "magnitude";
-    metric, "macs" or "memory"; multiple, of ranks: the ratios are then those that result. interpolate as in ratio_at.
-    Raises UnreachableTarget, and ValueError for a table of another model, a target outside 0..1 and an unknown scheme.
+    Arguments: table, {layer: {ratio: score}}; shapes, {layer: LayerShape} of every layer, in the table or not; target, the
+    ratio of the whole model; baseline, the uncompressed score; scheme also "magnitude"; multiple, of ranks: the ratios are
+    then those that result. Raises UnreachableTarget, and ValueError for a table of another model or a wrong argument.
     """
-    if scheme not in ("spatial", "weight", "magnitude"):
-        raise ValueError(f'scheme must be "spatial", "weight" or "magnitude", got {scheme!r} (channels: use greedy)')
-    check_selection(table, shapes, target, baseline)
+    check_selection(table, shapes, target, baseline, scheme)
 
     def ratios(level):
         return {name: ratio_at(column, level, baseline, interpolate) for name, column in table.items()}
@@ -216,10 +215,10 @@ def select_ratios(
         return total_ratio(shapes, ratios(level), scheme, metric, multiple)
 
     level = highest_level(cost, lowest_score(table, baseline), baseline, target, tolerance)
-    chosen, achieved = ratios(level), cost(level)
+    chosen = ratios(level)
     if multiple > 1:
         chosen = {name: kept_ratio(shapes[name], ratio, scheme, metric, multiple) for name, ratio in chosen.items()}
-    return Selection(chosen, achieved, level)
+    return Selection(chosen, cost(level), level)
 
 
 class Compressor:
