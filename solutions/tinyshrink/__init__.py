@@ -19,6 +19,7 @@ data        digits, MNIST, Fashion-MNIST and CIFAR-10 as tensors in fixed splits
 models      the networks of the course
 training    the one training loop
 plots       every figure
+jit         functions compiled by Numba, kept on disk where that can be
 """
 
 import importlib
@@ -30,6 +31,7 @@ __all__ = [
     "coding",
     "data",
     "distillation",
+    "jit",
     "lowrank",
     "magnitude",
     "metrics",

@@ -7,15 +7,16 @@ Sources: Rissanen & Langdon 1979, https://doi.org/10.1147/rd.232.0149 (arithmeti
 context models, https://cs.fit.edu/~mmahoney/compression/ (mixing).
 """
 
-import numba
 import numpy as np
+
+from . import jit
 
 MAX_CELLS = 1 << 22  # a matrix above takes too long, some seconds
 _KNOTS = (1, 2, 3, 6, 10, 16, 27, 45, 73, 120, 194, 310, 488, 747, 1101, 1546, 2047)
 _KNOTS = np.array((*_KNOTS, *(4095 - knot for knot in _KNOTS[-2::-1])), dtype=np.int64)  # 4096 / (1 + exp(-x)), x = -8..8
 
 
-@numba.njit(cache=True)
+@jit.cached()
 def _squash(x):
     """4096 / (1 + exp(-x / 256)) for x from -2047 to 2047, by straight lines between 33 knots."""
     x = min(2047, max(-2047, x)) + 2048
@@ -49,7 +50,7 @@ def decode(data: bytes, mask: np.ndarray, bits: int, width: int) -> np.ndarray:
     return symbols
 
 
-@numba.njit(cache=True)
+@jit.cached()
 def _code(bit, slots, chances, counts, weights, coder, data, encode):
     """Code one bit (any value where encode is False) and learn from it. Returns the bit.
 
@@ -83,7 +84,7 @@ def _code(bit, slots, chances, counts, weights, coder, data, encode):
     return bit
 
 
-@numba.njit(cache=True)
+@jit.cached()
 def _run(symbols, mask, bits, width, data, encode):
     """Code the symbols (n,) of `bits` bits that stand at the n places of mask, row by row. Returns the bytes it takes.
 
@@ -144,7 +145,7 @@ def _run(symbols, mask, bits, width, data, encode):
     return coder[3] + 1
 
 
-@numba.njit(cache=True)
+@jit.cached()
 def _level(ones, total):
     """A share on a logarithmic scale, in half powers of two."""
     share, level = 256 * ones // max(1, total), 0

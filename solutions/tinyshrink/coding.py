@@ -9,14 +9,13 @@ from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import torch
 from sklearn.cluster import kmeans_plusplus
 from torch import nn
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from . import metrics
+from . import jit, metrics
 
 LOOKUP = 12  # bits that huffman_decode looks up at once
 INITS = ("linear", "quantile", "k-means++")
@@ -298,7 +297,7 @@ def huffman_decode(coded: Huffman) -> np.ndarray:
     return symbols
 
 
-@numba.njit(cache=True)
+@jit.cached()
 def _decode(data, table, order, first, start, symbols):
     """Fill `symbols`; the number of bits used, or -1 where the bits are of no code or end too soon."""
     window, held, place, used = np.uint64(0), 0, 0, 0

@@ -20,6 +20,8 @@ from llvmlite import binding, ir
 from numba.core import cgutils, config, types
 from numba.extending import intrinsic
 
+from .. import jit
+
 PANEL = 64  # columns of X that a row of W is multiplied by in one go: four AVX-512 registers
 FEATURES = config.CPU_FEATURES if config.CPU_FEATURES is not None else binding.get_host_cpu_features().flatten()
 ARM = binding.get_process_triple().startswith(("aarch64", "arm64"))
@@ -397,25 +399,9 @@ def convolve(values, index, starts, rows, x, rooms, bias, Y, geometry):
                             for start in range(0, length, PANEL):
                                 inputs = address(room) + ((row - first) * down * row_pitch + r * along * chunk + start) * 4
                                 target = address(Y) + row * Y.strides[1] + (r * step + images[0] + start) * 4
-                                source, source_pitch = (address(bias), 0) if s == 0 else (target, Y.strides[0])
-                                width, pitch = min(PANEL, length - start), Y.strides[0]
-                                run(
-                                    rows,
-                                    width,
-                                    v,
-                                    i,
-                                    b,
-                                    0,
-                                    block_rows,
-                                    inputs,
-                                    4,
-                                    source,
-                                    source_pitch,
-                                    target,
-                                    pitch,
-                                    inputs,
-                                    4,
-                                )
+                                source, pitch = (address(bias), 0) if s == 0 else (target, Y.strides[0])
+                                w, y = min(PANEL, length - start), Y.strides[0]
+                                run(rows, w, v, i, b, 0, block_rows, inputs, 4, source, pitch, target, y, inputs, 4)
 
 
 SIGNATURES = {
@@ -426,17 +412,10 @@ SIGNATURES = {
 
 @functools.cache
 def compiled(function):
-    """A kernel of SIGNATURES as machine code, compiled when it is first needed, and kept on disk for the next run.
-
-    Where no folder for that can be written (Numba's NUMBA_CACHE_DIR names another), each run compiles anew.
-    """
+    """A kernel of SIGNATURES as machine code, compiled when it is first needed, and kept on disk for the next run."""
     torch.empty(31 * 2**18)  # glibc keeps freed memory up to the largest block once freed; to get it anew costs page faults
     began = time.perf_counter()
-    options = {"parallel": True, "boundscheck": False}
-    try:
-        kernel = numba.njit(SIGNATURES[function], cache=True, **options)(function)
-    except (RuntimeError, OSError):  # Numba's "no locator available", or a full disk
-        kernel = numba.njit(SIGNATURES[function], **options)(function)
+    kernel = jit.cached(SIGNATURES[function], parallel=True, boundscheck=False)(function)
     if (seconds := time.perf_counter() - began) > 1:
         print(f"tinyshrink: compiled the sparse kernel {function.__name__!r} in {seconds:.1f} s", file=sys.stderr)
     return kernel
