@@ -254,11 +254,11 @@ A_AND_B = {"A": dict(zip(TENTHS, TENTHS)), "B": dict(zip(TENTHS, [0.19, 0.36, 0.
 
 def test_selection_of_two_layers_as_specified():
     shapes = {"A": selection.LayerShape(10, 10), "B": selection.LayerShape(10, 30)}
-    got = selection.select_ratios(A_AND_B, shapes, 0.5, 1.0, "magnitude", tolerance=0)
+    got = selection.select_ratios(A_AND_B, shapes, 0.5, 1.0, tolerance=0)
     assert got.level == pytest.approx(0.68293, abs=1e-5) and got.achieved == pytest.approx(0.5, abs=1e-9)
     assert got.ratios == pytest.approx({"A": 0.68293, "B": 0.43902}, abs=1e-5)
     large = {"A": selection.LayerShape(10_000, 10_000), "B": selection.LayerShape(10_000, 30_000)}
-    got = selection.select_ratios(A_AND_B, large, 0.5, 1.0, tolerance=0)  # ranks, so many that they hardly round
+    got = selection.select_ratios(A_AND_B, large, 0.5, 1.0, multiple=2, tolerance=0)  # ranks, so many that they hardly round
     assert got.level == pytest.approx(0.68293, abs=1e-3) and got.ratios["B"] == pytest.approx(0.43902, abs=1e-3)
 
 
@@ -266,18 +266,19 @@ def test_selection_of_two_layers_as_specified():
 @settings(max_examples=40)
 def test_no_higher_level_is_cheap_enough(target, multiple, interpolate, scheme):
     shapes = {"A": selection.LayerShape(20, 30, (3, 3)), "B": selection.LayerShape(90, 60), "C": selection.LayerShape(5, 6)}
+    counted = scheme if multiple > 1 else "magnitude"
     try:
         got = selection.select_ratios(A_AND_B, shapes, target, 1.0, scheme, "memory", interpolate, multiple)
     except selection.UnreachableTarget as error:
-        smallest = selection.total_ratio(shapes, {"A": 0.1, "B": 0.1}, scheme, "memory", multiple)
+        smallest = selection.total_ratio(shapes, {"A": 0.1, "B": 0.1}, counted, "memory", multiple)
         assert error.best == pytest.approx(smallest) and smallest > target
         return
     assert got.achieved <= target + 1e-3 + 1e-9
-    again = selection.total_ratio(shapes, got.ratios, scheme, "memory")
+    again = selection.total_ratio(shapes, got.ratios, counted, "memory")
     assert again == pytest.approx(got.achieved)  # the ratios that result need no multiple
     if got.level < 1:
         higher = {n: selection.ratio_at(c, got.level + 1e-6, 1.0, interpolate) for n, c in A_AND_B.items()}
-        assert selection.total_ratio(shapes, higher, scheme, "memory", multiple) > target + 1e-3
+        assert selection.total_ratio(shapes, higher, counted, "memory", multiple) > target + 1e-3
 
 
 def test_bad_input_of_select_ratios():

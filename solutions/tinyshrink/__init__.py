@@ -12,8 +12,10 @@ quantization  integers of 8 to 2 bits for weights and activations, calibrated or
 coding      shared weights in a codebook, relative indices, Huffman codes
 packing     a model as one small file, without pickle (encodings, arithmetic: each tensor in its smallest exact form)
 
+degradation  accuracy against real size, fragile layers and what each can give, recovery, a gate for scripts
 selection   a compression ratio for each layer, chosen from a table of evaluations (suffix computes it fast)
-adaptive    the search for the highest compression rate within a loss budget
+adaptive    the search for the highest compression rate within a loss budget (adaptive_config: its file, adaptive_runners: what it
+            trains)
 
 data        digits, MNIST, Fashion-MNIST and CIFAR-10 as tensors in fixed splits
 models      the networks of the course
@@ -30,6 +32,8 @@ __all__ = [
     "channel_plan",
     "coding",
     "data",
+    "degradation",
+    "deploy",
     "distillation",
     "jit",
     "lowrank",

@@ -203,16 +203,19 @@ def select_ratios(
     """The ratio of each layer at the highest level of accuracy whose total cost is at most `target` plus `tolerance`.
 
     Arguments: table, {layer: {ratio: score}}; shapes, {layer: LayerShape} of every layer, in the table or not; target, the
-    ratio of the whole model; baseline, the uncompressed score; scheme also "magnitude"; multiple, of ranks: the ratios are
-    then those that result. Raises UnreachableTarget, and ValueError for a table of another model or a wrong argument.
+    ratio of the whole model; baseline, the uncompressed score; scheme also "magnitude"; multiple, of ranks: the ratios, and
+    their cost, are then those that result. With multiple 1 a layer at ratio r is taken to cost r of what it did: ranks round
+    down, so it costs no more, unless even rank 1 does. Raises UnreachableTarget, and ValueError for a table of another model
+    or a wrong argument.
     """
     check_selection(table, shapes, target, baseline, scheme)
+    counted = scheme if multiple > 1 else "magnitude"
 
     def ratios(level):
         return {name: ratio_at(column, level, baseline, interpolate) for name, column in table.items()}
 
     def cost(level):
-        return total_ratio(shapes, ratios(level), scheme, metric, multiple)
+        return total_ratio(shapes, ratios(level), counted, metric, multiple)
 
     level = highest_level(cost, lowest_score(table, baseline), baseline, target, tolerance)
     chosen = ratios(level)
@@ -240,19 +243,20 @@ class Compressor:
             raise ValueError("channels and latency need an example: a batch that the model takes")
         self.model, self.method, self.multiple = model, method, multiple
         self.metric = "macs" if metric == "latency" else metric  # what a layer's ratio is of
+        self.least = {}  # the ratio of a layer at rank 1
         if method == "channels":
             self.plan = structured.plan_channels(model, example, 0.5, ignore=ignore)  # each group was tried
             plain = channel_plan.plain_copy(model)
-            self.scores = [structured._group_scores(plain, group, "l1") for group in self.plan.groups]
+            self.scores = [structured.group_scores(plain, group, "l1") for group in self.plan.groups]
             self.layers = [row[0] for row in self.plan.rows()]
         elif method == "magnitude":
             self.layers = [channel_plan.layer_name(name) for name in magnitude.prunable(model, ignore)]
         else:
             found = lowrank.candidates(model, method, ignore)
             self.shapes = {name: lowrank.layer_shape(layer) for name, layer in found.items()}
-            least = {name: kept_ratio(shape, 1e-9, method, self.metric) for name, shape in self.shapes.items()}
-            self.layers = [name for name in found if least[name] < 1]
-            if high := [f"{name} ({ratio:.0%})" for name, ratio in least.items() if ratio > 0.1]:
+            self.least = {name: kept_ratio(shape, 1e-9, method, self.metric) for name, shape in self.shapes.items()}
+            self.layers = [name for name in found if self.least[name] < 1]
+            if high := [f"{name} ({ratio:.0%})" for name, ratio in self.least.items() if ratio > 0.1]:
                 warnings.warn(f"even rank 1 keeps a large share of the cost of {', '.join(high)}", stacklevel=3)
         if not any(self.layers):  # a model that is one layer has no name for it
             raise ValueError(f"{type(model).__name__} has no layer inside for {method!r} that is not ignored")
@@ -267,7 +271,7 @@ class Compressor:
             for name, ratio in ratios.items():
                 group, scores = self.plan.groups[i := self.layers.index(name)], self.scores[self.layers.index(name)]
                 amount = min(1 - ratio, 1 - 1 / group.size)
-                kept[i] = structured._choose([group], [scores], amount, "uniform", 0, self.multiple)[0]
+                kept[i] = structured.choose_channels([group], [scores], amount, "uniform", 0, self.multiple)[0]
             return structured.remove_channels(self.model, dataclasses.replace(self.plan, kept=kept))
         if self.method == "magnitude":
             smaller, names = copy.deepcopy(self.model), {}
@@ -398,7 +402,7 @@ def greedy(
         options = {"example": example, "ignore": ignore, "metric": metric, "multiple": multiple}
         table = explore(model, method, evaluate, **options, **exploration)
     compressor = Compressor(model, method, example, ignore, metric, multiple)
-    columns = {name: monotone(column) for name, column in table.items()} if fit else table
+    columns = {name: monotone(column) if fit else column for name, column in table.items()}
     baseline, sign = table.baseline, -1 if exploration.get("higher_is_better") is False else 1
 
     def measured(ratios):
@@ -411,7 +415,9 @@ def greedy(
         level = highest_level(lambda x: measured(at(x)), low, baseline, target, tolerance, (baseline - low) / 100)
         ratios = at(level)
     else:
-        shapes = layer_shapes(model, example)
+        shapes, least = layer_shapes(model, example), compressor.least
+        for name, column in columns.items():  # candidates below rank 1 were rank 1
+            columns[name] = {max(ratio, least.get(name, 0)): column[ratio] for ratio in sorted(column, reverse=True)}
         ratios, _, level = select_ratios(columns, shapes, target, baseline, method, metric, interpolate, multiple, tolerance)
     smaller, data = compressor(ratios), exploration.get("data")
     score = sign * _score("the selection", target, copy.deepcopy(smaller), evaluate, () if data is None else (data,))[2]

@@ -158,10 +158,10 @@ def plan_channels(
     plain = channel_plan.plain_copy(model).eval()
     graph = channel_graph.ChannelGraph(plain, inputs)
     groups, left = graph.groups(_ignored(plain, graph, ignore))
-    scores = [_group_scores(plain, group, criterion) for group in groups]
+    scores = [group_scores(plain, group, criterion) for group in groups]
 
     def plan(amount):
-        kept = _choose(groups, scores, amount, scope, floor, round_to)
+        kept = choose_channels(groups, scores, amount, scope, floor, round_to)
         shapes = {name: list(tensor.shape) for name, tensor in plain.state_dict().items()}
         return ChannelPlan(groups, kept, {channel_plan.layer_name(name): why for (name, _), why in left.items()}, shapes)
 
@@ -314,7 +314,7 @@ def _ignored(model, graph, ignore):
     return made | {(name, dim): "it is in ignore" for name in rest for dim in range(len(graph.tensors[name]))}
 
 
-def _group_scores(model, group, criterion):
+def group_scores(model, group, criterion):
     """A score for each channel of a group, (size,): what the layers that make it say together."""
     parameters, scores = dict(model.named_parameters(remove_duplicate=False)), []
     for name, dim in group.outputs:
@@ -334,7 +334,7 @@ def _group_scores(model, group, criterion):
     return coupled_scores(scores)
 
 
-def _choose(groups, scores, amount, scope, floor, round_to):
+def choose_channels(groups, scores, amount, scope, floor, round_to):
     """The numbers of the channels that stay, for each group."""
     if scope == "global":
         if amount > 1 - floor:
