@@ -3,8 +3,8 @@
     python benchmarks/exploration.py [--images 250] [--jobs 1]      a minute with one thread: on a quiet machine
 
 Spatial SVD, one layer at a time. "From the input" evaluates each candidate as a whole network (fast=False); "suffix" computes
-what comes before the layer once. Both in this one run, with one thread each; all scores are compared. With --jobs 2 the suffix
-runs once more, in two of joblib's threads.
+what comes before each layer once for all layers. Both in this one run, with one thread each; all scores are compared. With
+--jobs 2 the suffix runs once more, in two of joblib's threads.
 """
 
 import argparse

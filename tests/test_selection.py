@@ -1,5 +1,6 @@
 """Tests of tinyshrink.selection: first the checks of lesson 09 in the order of its exercises, then ordinary tests."""
 
+import copy
 import errno
 import json
 import math
@@ -323,6 +324,22 @@ def test_the_suffix_gives_identical_scores(method, dense, few):
     name, ratio = next(iter(fast)), 0.25
     alone = selection.compress(dense, {name: ratio}, method, example=few.x[:2])
     assert fast[name][ratio] == training.evaluate(alone, few)
+
+
+def test_no_part_of_the_network_is_computed_twice_for_the_same_images(dense, few):
+    class Counted(nn.Conv2d):
+        calls = 0
+
+        def forward(self, x):
+            Counted.calls += 1
+            return super().forward(x)
+
+    model = copy.deepcopy(dense)
+    model.conv1.__class__ = Counted
+    table = selection.explore(model, "magnitude", training.evaluate, [0.3, 0.6], data=few, ignore=["conv1"])
+    few_at_once = 2 * len(table)  # the trace is compared with the network on two images, once a layer
+    assert Counted.calls == few_at_once + 2, "beyond that the baseline, and once for all candidates of all layers"
+    assert table == selection.explore(dense, "magnitude", training.evaluate, [0.3, 0.6], data=few, ignore=["conv1"], fast=False)
 
 
 def test_processes_give_the_same_table(dense, few):

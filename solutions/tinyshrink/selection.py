@@ -490,7 +490,9 @@ def _score(name, ratio, model, evaluate, data, graph=None, changed=(), key=None)
     if graph is not None:
         for other in list(_activations)[:-1] if key not in _activations else ():
             _activations.pop(other, None)  # the last layer's may still be in use in another thread
-        suffix.Suffix(model, graph, changed, _activations.setdefault(key, {}))
+        run = key.split()[0]
+        before = next((kept for other, kept in _activations.items() if other != key and other.split()[0] == run), None)
+        suffix.Suffix(model, graph, changed, _activations.setdefault(key, {}), before)
     where = f"{name} at ratio {ratio:g}" if name else "the uncompressed model"
     try:
         score = evaluate(model, *data)

@@ -37,12 +37,13 @@ class Suffix:
     """Takes the place of model.forward, in place. The result is the same to the last bit, in eval mode and without gradients.
 
     Arguments: graph, of `trace`; changed, the names of the tensors in which the models that share `kept` differ; kept, a dict
-    that comes to hold, by the digest of an input, what the later part reads of the earlier one. A new input, and a model in
+    that comes to hold, by the digest of an input, what the later part reads of the earlier one; before, what models that were
+    changed in front of this one have kept, from which a new input goes on. Without it a new input, and always a model in
     training mode or with gradients, is computed from the start.
     """
 
-    def __init__(self, model: nn.Module, graph: fx.Graph, changed: set[str], kept: dict):
-        self.model, self.graph, self.kept = model, graph, kept
+    def __init__(self, model: nn.Module, graph: fx.Graph, changed: set[str], kept: dict, before: dict | None = None):
+        self.model, self.graph, self.kept, self.before = model, graph, kept, before or {}
         self.plain, self.checked = model.forward, False
         later = set()
         for node in graph.nodes:
@@ -65,18 +66,25 @@ class Suffix:
     def __call__(self, *args, **kwargs):
         if kwargs or torch.is_grad_enabled() or any(module.training for module in self.model.modules()):
             return self.plain(*args, **kwargs)
-        if not self.checked:
-            self.check(args)
         if self.graph is None:
             return self.plain(*args)
         key = digest(args, torch.is_autocast_enabled(args[0].device.type))
+        if key not in self.kept and not self.checked:
+            self.check(args)
+            if self.graph is None:
+                return self.plain(*args)
+        names = {node.name for node in self.earlier}
         if key in self.kept:
             known = {node: self.kept[key].get(node.name) for node in self.earlier}
             return fx.Interpreter(self.model, graph=self.graph).run(*args, initial_env=known)
+        start = self.before.get(key, {})
+        if not start.keys() <= names:
+            start = {}
         recorder = _Recorder(self.model, graph=self.graph)
         recorder.read, recorder.values = self.read, {}
-        result = recorder.run(*args)
-        copies = {name: copy for name, (_, copy) in recorder.values.items()}
+        result = recorder.run(*args, initial_env={node: start[node.name] for node in self.earlier if node.name in start})
+        copies = dict.fromkeys(names) | {node.name: start[node.name] for node in self.read if node.name in start}
+        copies |= {name: copy for name, (_, copy) in recorder.values.items()}
         size = sum(leaf.nbytes for leaf in pytree.tree_leaves([copies, *self.kept.values()]) if isinstance(leaf, torch.Tensor))
         pairs = zip(*(pytree.tree_leaves([value[i] for value in recorder.values.values()]) for i in (0, 1)))
         changed_later = any(isinstance(now, torch.Tensor) and not torch.equal(now, copy) for now, copy in pairs)  # in place
