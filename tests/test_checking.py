@@ -1,6 +1,7 @@
 import numba
 import numpy as np
 import pytest
+import torch
 from numba import njit, prange
 
 from tinyshrink import checking, magnitude
@@ -124,3 +125,11 @@ def test_a_product_that_is_wrong_is_named(change, message):
     checking.check_product(lambda *_: Y.copy(), arguments, Y)
     with pytest.raises(AssertionError, match=message):
         checking.check_product(lambda values, indices, indptr, X: change(Y.copy(), X), arguments, Y)
+
+
+def test_answering_models_miss_the_examples_named():
+    labels = torch.tensor([0, 2, 1, 0])
+    model, original, (x, y) = checking.answering(labels, wrong_before=[1], wrong_after=torch.tensor([True, False, False, True]))
+    assert torch.equal(y, labels)
+    assert (original(x).argmax(1) == y).tolist() == [True, False, True, True]
+    assert (model(x).argmax(1) == y).tolist() == [False, True, True, False]

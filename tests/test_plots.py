@@ -1,6 +1,7 @@
 """What the figures draw: panels, labels, scales, line data, bar heights, and what bad input says."""
 
 import itertools
+import types
 
 import matplotlib as mpl
 import numpy as np
@@ -26,6 +27,7 @@ class Plan:
 
 
 MASK = torch.eye(4, dtype=torch.bool)
+POINTS = [types.SimpleNamespace(cost=cost, score=score) for cost, score in ((4000, 0.98), (1000, 0.97), (400, 0.3))]
 FIGURES = {
     "histogram": lambda: plots.weight_histogram(WEIGHTS, WEIGHTS * (WEIGHTS.abs() > 0.1), 0.1, title="weights"),
     "mask": lambda: plots.mask_picture(MASK, title="mask"),
@@ -37,6 +39,8 @@ FIGURES = {
     "energy": lambda: plots.energy_curve({"trained": torch.tensor([0.8, 1.0])}),
     "approximations": lambda: plots.approximations({"weight": torch.eye(3), "rank 1": torch.ones(3, 3) / 3}),
     "selection": lambda: plots.selection({"conv1": {0.5: 0.6, 0.8: 0.9}}, {"conv1": 0.7}, 0.8, 1.0),
+    "degradation": lambda: plots.degradation({"bits": POINTS}, "bytes", {"knee": POINTS[1]}),
+    "intervals": lambda: plots.intervals({"conv1": (0.1, 0.05, 0.2), "fc1": (0, -0.01, 0.02)}, "layer", "lost (pp)", 0.05),
     "lines": lambda: plots.lines({"MACs": {0: 1.0, 50: 0.25}, "time": {0: 1.0, 50: 0.5}}, "removed (%)", "left (%)"),
     "speedups": lambda: plots.speedups({"Numba": {0.5: 0.7, 0.9: 3.0}, "NumPy": {0.5: 0.1, 0.9: 0.9}}, "torch.mm"),
     "times": lambda: plots.time_bars({"Python loop": 40000.0, "Numba": 1.5}),
@@ -557,3 +561,22 @@ def test_register_blocking_keeps_more_in_registers_from_panel_to_panel():
     registers = [int((ax.collections[0].get_array() == 2).sum()) for ax in figure.axes]
     assert registers == [9, 24, 17]
     assert legend(figure) == ["L2 cache or memory", "L1 cache", "registers", "nonzero weight"]
+
+
+def test_degradation_falls_to_the_right_with_its_marks():
+    (ax,) = FIGURES["degradation"]().axes
+    assert curve(ax, "bits") == ([4000, 1000, 400], [0.98, 0.97, 0.3])
+    assert ax.get_xscale() == "log" and ax.xaxis_inverted() and texts(ax) == ["knee"]
+    for bad in ({"a": []}, {"a": [types.SimpleNamespace(cost=0, score=0.5)]}, {"a": [types.SimpleNamespace(cost=1, score=2)]}):
+        with pytest.raises(ValueError):
+            plots.degradation(bad, "bytes")
+
+
+def test_intervals_are_drawn_in_percent_in_the_order_given():
+    (ax,) = FIGURES["intervals"]().axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["conv1", "fc1"] and ax.yaxis_inverted()
+    lines = [list(line.get_xdata()) for line in ax.lines]
+    assert [5, 20] in lines and [-1, 2] in lines and any(np.allclose(line, 5) for line in lines)
+    for bad in ({}, {"a": (0.1, 0.2, 0.3)}, {"a": (NAN, 0, 1)}):
+        with pytest.raises(ValueError, match="low <= mean <= high"):
+            plots.intervals(bad, "layer", "lost")

@@ -14,8 +14,12 @@ packing     a model as one small file, without pickle (encodings, arithmetic: ea
 
 degradation  accuracy against real size, fragile layers and what each can give, recovery, a gate for scripts
 selection   a compression ratio for each layer, chosen from a table of evaluations (suffix computes it fast)
-adaptive    the search for the highest compression rate within a loss budget (adaptive_config: its file, adaptive_runners: what it
-            trains)
+adaptive    the search for the highest compression rate within a loss budget (adaptive_config: its file,
+            adaptive_runners: what it trains)
+search      width, depth and resolution under a budget of measured milliseconds and bytes (search_space: what can be chosen)
+pipeline    several compressions one after the other (stages), each measured on the file that it leaves
+decide      which techniques, by rules with reasons and by short real runs; capstone scores a file
+deploy      ONNX files, constraints checked on the file itself, a page that runs the network in the browser
 
 data        digits, MNIST, Fashion-MNIST and CIFAR-10 as tensors in fixed splits
 models      the networks of the course
@@ -28,10 +32,12 @@ import importlib
 
 __all__ = [
     "adaptive",
+    "capstone",
     "channel_graph",
     "channel_plan",
     "coding",
     "data",
+    "decide",
     "degradation",
     "deploy",
     "distillation",
@@ -41,11 +47,15 @@ __all__ = [
     "metrics",
     "models",
     "packing",
+    "pipeline",
     "plots",
     "quantization",
     "report",
+    "search",
+    "search_space",
     "selection",
     "sparse",
+    "stages",
     "structured",
     "training",
 ]

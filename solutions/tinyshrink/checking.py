@@ -110,6 +110,25 @@ def slow_motion(f: Callable, *arguments):
     return plain(getattr(f, "py_func", f))(*arguments)
 
 
+def answering(labels: torch.Tensor, wrong_before=(), wrong_after=()):
+    """(model, original, (x, labels)): two networks of one layer each that answer with the labels, but for the examples named.
+
+    Arguments: labels, int64 (N,); wrong_before, indices (or a mask) of what the original gets wrong, wrong_after, of what
+    the model does.
+    """
+    answers, classes = labels.repeat(2, 1), int(labels.max()) + 1
+    for row, wrong in zip(answers, (wrong_before, wrong_after)):
+        wrong = torch.as_tensor(wrong if isinstance(wrong, torch.Tensor) else list(wrong))
+        wrong = wrong if wrong.dtype == torch.bool else wrong.long()
+        row[wrong] = (labels[wrong] + 1) % classes
+    networks = []
+    for row in range(2):
+        network = torch.nn.Linear(2 * classes, classes, bias=False)
+        network.weight.data = torch.eye(2 * classes)[row * classes :][:classes].clone()
+        networks.append(network)
+    return *networks[::-1], (torch.cat([torch.nn.functional.one_hot(row, classes) for row in answers], 1).float(), labels)
+
+
 def check_product(multiply: Callable, arguments: tuple, expected: np.ndarray) -> None:
     """Assert that multiply(*arguments), values, indices, indptr and X of a sparse product, is `expected`, in float32.
 

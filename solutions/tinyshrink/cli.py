@@ -158,6 +158,125 @@ def compress(
 
 
 @app.command()
+def verify(
+    model: str = typer.Argument(..., help="an .onnx file, or one that tinyshrink.packing.save wrote"),
+    max_bytes: int = typer.Option(None, help="the size of the file"),
+    max_ms: float = typer.Option(None, help="the median latency of one image"),
+    min_accuracy: float = typer.Option(None, help="a fraction: 0.97 for 97%"),
+    data: str = typer.Option("digits", help="digits, mnist, fashion_mnist or cifar10: accuracy is on its test images"),
+    threads: int = typer.Option(1, help="of the processor, while latency is measured"),
+) -> None:
+    """Measure a file as it will be deployed; exit with 0 where it meets all constraints, 1 where it misses one."""
+    from . import data as datasets
+    from . import deploy, packing
+
+    limits = {"max_bytes": max_bytes, "max_ms": max_ms, "min_accuracy": min_accuracy}
+    try:
+        deploy.check_limits(**limits)
+        verdict = deploy.check_constraints(model, datasets.load(data).test, **limits, threads=threads)
+    except (ValueError, OSError, ImportError, packing.CorruptFile) as error:
+        _fail(str(error))
+    console.print(verdict.table(escape(f"{model} on {data}, {threads} thread(s)")))
+    raise typer.Exit(verdict.exit_code)
+
+
+@app.command()
+def page(
+    out: str = typer.Option("page", help="the folder to write to"),
+    serve: bool = typer.Option(False, help="show it at http://127.0.0.1:PORT until Ctrl-C"),
+    port: int = typer.Option(8000),
+) -> None:
+    """Make a page that runs the digits network, and a compressed one, in your browser: draw a digit. Takes a minute."""
+    from . import page as pages
+
+    try:
+        path = pages.make(out)
+        console.print(f"written: {path}", markup=False, highlight=False)
+        if not serve:
+            console.print(
+                f"browsers read it over http only: tinyshrink page --out {out} --serve", markup=False, highlight=False
+            )
+            return
+        with pages.server(out, port) as server:
+            console.print(f"open http://127.0.0.1:{port}, stop with Ctrl-C", markup=False, highlight=False)
+            server.serve_forever()
+    except (OSError, ImportError, ValueError) as error:
+        _fail(str(error))
+    except KeyboardInterrupt:
+        pass
+
+
+COURSE = typer.Option(None, "--course", help="an nbgrader course folder; grading/ of this course by default")
+ASSIGNMENTS = typer.Argument(None, help="such as 02_magnitude; all by default")
+
+
+@app.command()
+def release(assignments: list[str] = ASSIGNMENTS, course: str = COURSE) -> None:
+    """For instructors: put notebooks without solutions, a README and what to install into a zip for students."""
+    _instructor("release", course, assignments or [])
+
+
+@app.command()
+def collect(
+    export: str = typer.Argument(..., help="a folder or zip of submissions as Moodle or Canvas export them"),
+    assignment: str = typer.Argument(..., help="such as 02_magnitude"),
+    due: str = typer.Option(None, help="when it was due, such as 2026-03-01T23:59; goes into the gradebook"),
+    course: str = COURSE,
+) -> None:
+    """For instructors: take the latest notebook of each student into submitted/, and say what was not taken and why."""
+    _instructor("collect", course, export, assignment, due)
+
+
+@app.command()
+def grade(
+    assignment: str = typer.Argument(None, help="all with submissions by default"),
+    workers: int = typer.Option(2, min=1, help="processes of this machine"),
+    scheduler: str = typer.Option(None, help="address of a Dask cluster, such as tcp://10.0.0.5:8786, in their place"),
+    unsafe: bool = typer.Option(False, "--unsafe", help="without a sandbox: submissions run as you. Only your own code"),
+    course: str = COURSE,
+) -> None:
+    """For instructors: grade what was submitted in a sandbox, in parallel; start it again after whatever stopped it."""
+    _instructor("grade", course, assignment, workers, scheduler, unsafe)
+
+
+@app.command()
+def feedback(assignment: str = typer.Argument(None, help="all with results by default"), course: str = COURSE) -> None:
+    """For instructors: write a page for each student; hidden tests are not in it."""
+    _instructor("feedback", course, assignment)
+
+
+@app.command()
+def similar(assignment: str, course: str = COURSE) -> None:
+    """For instructors: list answers that equal the reference or each other but for names and layout."""
+    _instructor("similar", course, assignment)
+
+
+def _instructor(command, course, *arguments):
+    """Run a command of the grader, which is in the course folder and not in the package."""
+    grading = _root() / "grading"
+    sys.path.insert(0, str(grading))
+    commands = importlib.import_module("grader.commands")
+    try:
+        getattr(commands, command)(console, Path(course) if course else grading, *arguments)
+    except commands.ERRORS as error:
+        _fail(str(error))
+
+
+@app.command()
+def score(file: str = typer.Argument(..., help="a packed model"), data: str = "digits") -> None:
+    """Score a packed model as the capstone does: accuracy on test, real bytes, milliseconds."""
+    from . import capstone
+
+    try:
+        result = capstone.score(file, data)
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    table = Table("file", "accuracy on test", "bytes", "ms, batch of 64", "score")
+    table.add_row(escape(str(file)), f"{result.accuracy:.2%}", f"{result.bytes:,}", f"{result.ms:.2f}", f"{result.score:.1f}")
+    console.print(table)
+
+
+@app.command()
 def doctor() -> None:
     """Say what is installed, what is missing and how to get it."""
     table = Table("what", "found", "how to mend it", title="tinyshrink doctor")

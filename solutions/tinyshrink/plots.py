@@ -299,14 +299,14 @@ def speedups(curves: dict[str, dict[float, float]], baseline: str, *, title: str
     return ax.figure
 
 
-def time_bars(times: dict[str, float], *, title: str = "") -> Figure:
+def time_bars(times: dict[str, float], ylabel: str = "kernel", *, title: str = "") -> Figure:
     """Bars of {label: milliseconds} on a log axis, in the order given, each with its number."""
     if not times or not all(0 < milliseconds < math.inf for milliseconds in times.values()):
         raise ValueError(f"expected at least one label with a time above 0, got {times}")
     with _figure(title, (6.8, 1.2 + 0.3 * len(times))) as ax:
         bars = ax.barh(list(times), list(times.values()), 0.7, color=BLUE, label="one call")
         ax.bar_label(bars, [f"{ms:,.0f} ms" if ms >= 100 else f"{ms:.3g} ms" for ms in times.values()], padding=3, fontsize=8)
-        ax.set(xscale="log", xlabel="milliseconds (log scale)", ylabel="kernel", xmargin=0.2)
+        ax.set(xscale="log", xlabel="milliseconds (log scale)", ylabel=ylabel, xmargin=0.2)
         ax.grid(axis="y", visible=False)
         ax.invert_yaxis()
     return ax.figure
@@ -397,6 +397,90 @@ def selection(
                 )
         ax.axhline(level, color="0.4", linewidth=1, label=f"level {level:.2%}")
         ax.set_xlabel("ratio, the cost of the layer that is kept (%)")
+    return ax.figure
+
+
+def degradation(curves: dict[str, list], xlabel: str, marks: dict | None = None, *, title: str = "") -> Figure:
+    """Score against size, on a log axis, of {label: points with cost and score}; marks, {label: a point of it}, are circled.
+
+    Raises ValueError for a size that is not above 0 and a score that is no fraction.
+    """
+    _check({label: {point.cost: point.score for point in points} for label, points in curves.items()}, "the score")
+    if not all(point.cost > 0 for points in curves.values() for point in points):
+        raise ValueError(f"every size must be above 0, got {curves}")
+    with _figure(title, percent="accuracy (%)") as ax:
+        for label, points in curves.items():
+            ax.plot([point.cost for point in points], [point.score for point in points], label=label)
+        for label, point in (marks or {}).items():
+            ax.plot(point.cost, point.score, "o", color=BLACK, markersize=13, markerfacecolor="none")
+            ax.annotate(label, (point.cost, point.score), (8, -14), textcoords="offset points", fontsize=8)
+        ax.set(xscale="log", xlabel=f"{xlabel} (log scale)")
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+        ax.invert_xaxis()
+    return ax.figure
+
+
+def intervals(rows: dict, ylabel: str, xlabel: str, limit: float | None = None, *, title: str = "") -> Figure:
+    """A mark with its interval for each {label: (mean, low, high)}, fractions, in percent; `limit` is a line.
+
+    Raises ValueError for no rows and for low, mean and high that are not in this order.
+    """
+    if not rows or not all(-math.inf < low - 1e-9 <= mean <= high + 1e-9 < math.inf for mean, low, high in rows.values()):
+        raise ValueError(f"expected (mean, low, high) with low <= mean <= high for each label, got {rows}")
+    with _figure(title, (6.4, 1.5 + 0.27 * len(rows))) as ax:
+        for place, (mean, low, high) in enumerate(rows.values()):
+            ax.plot([100 * low, 100 * high], [place, place], color=BLUE, marker="|", ls="-", lw=2)
+            ax.plot(100 * mean, place, "o", color=BLUE, label="_" if place else "mean and 95% interval")
+        ax.axvline(0, color="0.3", linewidth=1)
+        if limit is not None:
+            ax.axvline(100 * limit, color=VERMILLION, ls="--", label=f"limit: {100 * limit:g}")
+        ax.set_yticks(range(len(rows)), list(rows))
+        ax.set(xlabel=xlabel, ylabel=ylabel)
+        ax.invert_yaxis()
+    return ax.figure
+
+
+def pareto(series: dict[str, list[tuple[float, float]]], budget_ms: float | None = None, *, title: str = "") -> Figure:
+    """Networks {label: [(accuracy, ms)]} as points, accuracy against latency, and the front of each label as a line.
+
+    Both axes are logarithmic, that of the accuracy in the error. `budget_ms` is a vertical line. Raises ValueError for no
+    points, and for numbers that cannot be drawn.
+    """
+    if not series or not all(series.values()):
+        raise ValueError(f"there is nothing to draw: expected at least one label with one point each, got {series}")
+    if not all(0 < ms < math.inf and 0 <= accuracy <= 1 for points in series.values() for accuracy, ms in points):
+        raise ValueError(f"expected (accuracy 0..1, ms above 0), got {series}")
+    errors = [1 - accuracy for points in series.values() for accuracy, _ in points]
+    ticks = [tick for tick in (0, 0.5, *TICKS[4:]) if 0.6 * max(min(errors), 1e-3) < 1 - tick < 1.5 * max(errors)]
+    with _figure(title) as ax:
+        ax.set_yscale("function", functions=(lambda a: -np.log10(np.maximum(1 - a, 1e-4)), lambda y: 1 - 10.0**-y))
+        for (label, points), look in zip(series.items(), STYLE["axes.prop_cycle"]):
+            front, best = [], -1.0
+            for accuracy, ms in sorted(points, key=lambda point: (point[1], -point[0])):
+                if accuracy > best:
+                    front.append((ms, best := accuracy))
+            ax.plot(*zip(*((ms, accuracy) for accuracy, ms in points)), label="_", **look | {"linestyle": "", "alpha": 0.35})
+            ax.plot(*zip(*front), label=label, drawstyle="steps-post", **look)
+        if budget_ms is not None:
+            ax.axvline(budget_ms, color="0.4", lw=1, label=f"budget {budget_ms:.3g} ms")
+        ax.set(xscale="log", xlabel="latency (ms, log scale)", ylabel="accuracy on validation (%)", yticks=ticks)
+        ax.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{100 * y:.6g}"))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+        ax.xaxis.set_minor_formatter(FuncFormatter(lambda x, _: f"{x:.2g}" if f"{x:e}"[0] in "25" else ""))
+    return ax.figure
+
+
+def pipeline(stages: dict[str, tuple[int, float]], *, title: str = "") -> Figure:
+    """Accuracy against bytes, stage by stage: {label: (bytes, accuracy)} in their order, bytes on a log axis that falls."""
+    _check({label: {"": accuracy} for label, (_, accuracy) in stages.items()}, "the accuracy")
+    if not all(size > 0 for size, _ in stages.values()):
+        raise ValueError(f"expected bytes above 0, got {[size for size, _ in stages.values()]}")
+    with _figure(title, percent="accuracy (%)") as ax:
+        ax.plot(*zip(*stages.values()), color="0.7", marker="", ls="-", lw=1)
+        for label, point in stages.items():
+            ax.plot(*point, linestyle="", markersize=8, label=f"{label}: {point[0]:,}")
+        ax.set(xscale="log", xlabel="bytes of the file (log scale, smaller to the right)")
+        ax.invert_xaxis()
     return ax.figure
 
 

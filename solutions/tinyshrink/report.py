@@ -6,6 +6,7 @@ Print it in a terminal, leave it as the last line of a notebook cell, or read it
 import io
 import time
 from collections import Counter
+from dataclasses import dataclass
 from html import escape
 from statistics import median
 from typing import NamedTuple
@@ -33,31 +34,21 @@ class Row(NamedTuple):
     latency_share: float
 
 
-class Report(NamedTuple):
-    """What `report` returns: print it, show it in a notebook, or read `rows` and `total`.
+class Printed:
+    """A table that shows itself in a terminal and in a notebook; `_cells` yields its lines as text, the header first."""
 
-    The total is of the whole model: what stands outside the rows (norms, embeddings, functional MACs) is in it, and
-    what layers share is in it once.
-    """
-
-    rows: list[Row]
-    total: Row
+    left, total_line = 1, False  # columns of words, aligned to the left; whether the last line is set apart
 
     def _cells(self):
-        """The lines of the table as text, the header first."""
-        yield ["layer", "type", "shape", "parameters", "nonzero", "sparsity", "bytes", "MACs", "time"]
-        for row in (*self.rows, self.total):
-            sizes = [f"{row.parameters:,}", f"{row.nonzeros:,}", f"{row.sparsity:.1%}", f"{row.bytes:,}"]
-            shape = "x".join(map(str, row.shape))
-            yield [row.name, row.type, shape, *sizes, f"{row.macs:,}", f"{row.latency_share:.1%}"]
+        raise NotImplementedError
 
     def __rich__(self):
         header, *lines = self._cells()
         table = Table()
         for position, title in enumerate(header):
-            table.add_column(title, justify="left" if position < 3 else "right", overflow="fold")
-        for position, line in enumerate(lines, start=1):
-            table.add_row(*map(Text, line), end_section=position == len(self.rows))
+            table.add_column(title, justify="left" if position < self.left else "right", overflow="fold")
+        for position, line in enumerate(lines, start=2):
+            table.add_row(*map(Text, line), end_section=self.total_line and position == len(lines))
         return table
 
     def __repr__(self):
@@ -70,6 +61,26 @@ class Report(NamedTuple):
         head = "".join(f"<th>{title}</th>" for title in header)
         body = "".join(f"<tr>{''.join(f'<td>{text}</td>' for text in line)}</tr>" for line in lines)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+@dataclass(frozen=True, repr=False)
+class Report(Printed):
+    """What `report` returns: print it, show it in a notebook, or read `rows` and `total`.
+
+    The total is of the whole model: what stands outside the rows (norms, embeddings, functional MACs) is in it, and
+    what layers share is in it once.
+    """
+
+    rows: list[Row]
+    total: Row
+    left, total_line = 3, True
+
+    def _cells(self):
+        yield ["layer", "type", "shape", "parameters", "nonzero", "sparsity", "bytes", "MACs", "time"]
+        for row in (*self.rows, self.total):
+            sizes = [f"{row.parameters:,}", f"{row.nonzeros:,}", f"{row.sparsity:.1%}", f"{row.bytes:,}"]
+            shape = "x".join(map(str, row.shape))
+            yield [row.name, row.type, shape, *sizes, f"{row.macs:,}", f"{row.latency_share:.1%}"]
 
 
 def report(model: nn.Module, example: torch.Tensor | tuple[torch.Tensor, ...]) -> Report:
