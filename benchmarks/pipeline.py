@@ -24,7 +24,7 @@ from tinyshrink.pipeline import Code, Distill, Pipeline, Prune, Quantize, contri
 
 RATIO, LOSS = 20, 0.015
 DIGITS = [Distill(60_000), Prune(0.85), Quantize(), Code()]
-CIFAR = [Prune(0.85, epochs=8, lr=0.05), Quantize(epochs=2, lr=0.005), Code(4, epochs=2)]
+CIFAR = [Prune(0.85, epochs=8, lr=0.05), Quantize(epochs=0), Code(4, epochs=2)]
 
 
 def digits(seeds):
