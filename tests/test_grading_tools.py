@@ -312,11 +312,11 @@ def test_lateness_and_clocks_that_differ_are_said(course, tmp_path):
         tmp_path / "export",
         **{"ann/hw.ipynb": (b"1", 7200), "bo/hw.ipynb": (b"2", 10 * 3600), "cy/hw.ipynb": (b"3", -86400)},
     )
-    due = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(time.time() - 3 * 3600))
+    due = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(NOW - 3 * 3600))
     said = {row.student: row.why for row in collect.collect(folder, course, ASSIGNMENT, due)}
     assert said["ann"] == "late by 1.0 hours" and said["bo"] == "" and "in the future: a clock is wrong" in said["cy"]
     with Gradebook(f"sqlite:///{course / 'gradebook.db'}", "tinyshrink") as gradebook:
-        assert gradebook.find_assignment(ASSIGNMENT).duedate.minute == time.gmtime(time.time() - 3 * 3600).tm_min
+        assert gradebook.find_assignment(ASSIGNMENT).duedate.minute == time.gmtime(NOW - 3 * 3600).tm_min
         assert {"ann", "bo", "cy"} <= {student.id for student in gradebook.students}
     with pytest.raises(results.CourseError, match="--due expects"):
         collect.collect(folder, course, ASSIGNMENT, "next Monday")
