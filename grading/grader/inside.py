@@ -35,7 +35,7 @@ import traceback
 import types
 
 CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x4000000, 0x8000000, 0x20000000, 0x40000000
-MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REC, MS_PRIVATE = 2, 4, 8, 0x4000, 0x40000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_REMOUNT, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4, 8, 32, 4096, 0x4000, 0x40000
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS = 1, 4, 24, 38
 HOME = "/home/student"
 MESSAGE = 2000  # characters of a failed check's message that are kept
@@ -163,7 +163,13 @@ def isolate(settings, cells, control):
         must(libc.mount(b"proc", b"/proc", b"proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, None), "mount /proc")
         for place in ("/tmp", "/dev/shm", HOME):
             data = f"size={settings['disk']},mode=1777".encode()
+            below = {path: os.open(path, os.O_PATH) for path in settings["visible"] if path.startswith(f"{place}/")}
             must(libc.mount(b"tmpfs", place.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, data), f"mount {place}")
+            for path, folder in below.items():  # the course lies in /tmp
+                os.makedirs(path, 0o755)
+                must(libc.mount(f"/proc/self/fd/{folder}".encode(), path.encode(), None, MS_BIND | MS_REC, None), path)
+                must(libc.mount(None, path.encode(), None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, None), path)
+                os.close(folder)
     supervise(settings, cells, control)
 
 

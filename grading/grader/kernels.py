@@ -119,6 +119,7 @@ class Zygote:
             "processes": limits.processes if not unsafe else 4096,
             "uid": user if os.geteuid() == 0 and not unsafe else None,
             "mode": mode,
+            "visible": sandbox.visible(),
         }
         self.most = limits.output
         try:

@@ -17,6 +17,7 @@ import tinyshrink
 
 INSIDE = Path(__file__).with_name("inside.py")
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc/ld.so.cache", "/etc/fonts", "/etc/localtime")
+EMPTY = ("/tmp", "/home/student", "/dev/shm")
 HOW_TO_INSTALL = "bubblewrap is needed to grade safely: apt-get install bubblewrap (or --unsafe to grade without a sandbox)"
 
 
@@ -76,23 +77,27 @@ def environment():
     }
 
 
+def visible():
+    """The folders of the system, of this Python and of the package that the sandbox shows, read-only."""
+    binds = [path for path in SYSTEM if os.path.exists(path)]
+    binds += sorted({sys.base_prefix, sys.prefix, *(path for path in site.getsitepackages() if os.path.isdir(path))})
+    return [*binds, str(Path(tinyshrink.__file__).resolve().parent)]
+
+
 def command(fd, unsafe=False):
     """The command line of inside.py, with a socket as file descriptor `fd`, in the sandbox or (unsafe) as it is."""
     python = [sys.executable, "-B"]
     if unsafe:
         return [*python, str(INSIDE), str(fd)]
-    binds = [path for path in SYSTEM if os.path.exists(path)]
-    binds += sorted({sys.base_prefix, sys.prefix, *(path for path in site.getsitepackages() if os.path.isdir(path))})
-    package = Path(tinyshrink.__file__).resolve().parent
-    arguments = []
-    parents = {str(parent) for path in [*binds, str(package)] for parent in Path(path).parents} - {"/"}
+    arguments = ["--proc", "/proc", "--dev", "/dev"]
+    for place in EMPTY:
+        arguments += ["--size", str(Limits.disk), "--perms", "1777", "--tmpfs", place]
+    parents = {str(parent) for path in visible() for parent in Path(path).parents} - {"/", *EMPTY}
     for path in sorted(parents):
         arguments += ["--perms", "0755", "--dir", path]
-    for path in [*binds, str(package)]:
+    for path in visible():  # after the empty places: a course may lie in one of them
         arguments += ["--ro-bind", path, path]
-    arguments += ["--ro-bind", str(INSIDE), "/grader/inside.py", "--proc", "/proc", "--dev", "/dev"]
-    for place in ("/tmp", "/home/student", "/dev/shm"):
-        arguments += ["--size", str(Limits.disk), "--perms", "1777", "--tmpfs", place]
+    arguments += ["--ro-bind", str(INSIDE), "/grader/inside.py"]
     arguments += ["--hostname", "sandbox"]
     arguments += ["--remount-ro", "/", "--remount-ro", "/dev", "--chdir", "/", "--clearenv"]
     for name, value in environment().items():

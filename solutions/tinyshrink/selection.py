@@ -202,20 +202,17 @@ def select_ratios(
 ) -> Selection:
     """The ratio of each layer at the highest level of accuracy whose total cost is at most `target` plus `tolerance`.
 
-    Arguments: table, {layer: {ratio: score}}; shapes, {layer: LayerShape} of every layer, in the table or not; target, the
-    ratio of the whole model; baseline, the uncompressed score; scheme also "magnitude"; multiple, of ranks: the ratios, and
-    their cost, are then those that result. With multiple 1 a layer at ratio r is taken to cost r of what it did: ranks round
-    down, so it costs no more, unless even rank 1 does. Raises UnreachableTarget, and ValueError for a table of another model
-    or a wrong argument.
+    Arguments: table, {layer: {ratio: score}}; shapes, {layer: LayerShape} of every layer, in the table or not; target, of the
+    whole model; baseline, the uncompressed score. With multiple 1 a layer at ratio r counts as r of its cost (ranks round down,
+    and cost no more), else as what ranks that are a multiple keep. Raises UnreachableTarget, and ValueError for bad arguments.
     """
     check_selection(table, shapes, target, baseline, scheme)
-    counted = scheme if multiple > 1 else "magnitude"
 
     def ratios(level):
         return {name: ratio_at(column, level, baseline, interpolate) for name, column in table.items()}
 
     def cost(level):
-        return total_ratio(shapes, ratios(level), counted, metric, multiple)
+        return total_ratio(shapes, ratios(level), scheme if multiple > 1 else "magnitude", metric, multiple)
 
     level = highest_level(cost, lowest_score(table, baseline), baseline, target, tolerance)
     chosen = ratios(level)
