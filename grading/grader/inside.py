@@ -166,7 +166,7 @@ def isolate(settings, cells, control):
             below = {path: os.open(path, os.O_PATH) for path in settings["visible"] if path.startswith(f"{place}/")}
             must(libc.mount(b"tmpfs", place.encode(), b"tmpfs", MS_NOSUID | MS_NODEV, data), f"mount {place}")
             for path, folder in below.items():  # the course lies in /tmp
-                os.makedirs(path, 0o755)
+                os.makedirs(path, 0o755, exist_ok=True)
                 must(libc.mount(f"/proc/self/fd/{folder}".encode(), path.encode(), None, MS_BIND | MS_REC, None), path)
                 must(libc.mount(None, path.encode(), None, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOSUID | MS_NODEV, None), path)
                 os.close(folder)
