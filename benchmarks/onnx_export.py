@@ -5,7 +5,7 @@
 The digits CNN is trained, and again with half of its channels gone. cifar10_cnn is the bundled network; "smaller" lacks a
 quarter of its channels and is not trained again, since outputs are compared, not accuracies. All test images are compared.
 Speedups are medians of ratios of calls in turn, on one thread. The last row of each network is onnxruntime's own int8: it
-rounds between layers with fused kernels, faster, but its predictions are another network's. Minutes on a quiet CPU.
+rounds between layers too, so it is another network. Minutes on a quiet CPU.
 """
 
 import argparse
