@@ -121,6 +121,6 @@ def test_doctor_says_how_to_mend_a_mismatched_pair(monkeypatch):
     def mismatched(name):
         raise RuntimeError("operator torchvision::nms does not exist")
 
-    monkeypatch.setattr(cli.importlib, "import_module", mismatched)
+    monkeypatch.setattr(cli.doctor.importlib, "import_module", mismatched)
     outcome = CliRunner().invoke(cli.app, ["doctor"], env={"COLUMNS": "300"})
     assert outcome.exit_code == 1 and "pip install torch torchvision" in outcome.output

@@ -1,4 +1,4 @@
-"""What the instructor's commands of `tinyshrink` do and print; cli.py has their arguments."""
+"""What the instructor's commands of `tinyshrink` do and print; tinyshrink/cli/instructor.py has their arguments."""
 
 from collections import Counter
 

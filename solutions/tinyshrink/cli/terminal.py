@@ -1,0 +1,43 @@
+"""What all commands share: the application, the terminal, the course folder, and the one line of an error."""
+
+import sys
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="Run the course's main job, check your own notebook, compress your own model, grade a class.",
+)
+console = Console()
+
+
+@app.callback()
+def replace_what_cannot_be_shown() -> None:
+    """Show what a terminal cannot show, such as an arrow in a Windows code page, as a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def find_root():
+    """The course folder that the current folder is in, or that the package was installed from; None where there is none."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, *Path(__file__).resolve().parents):
+        if (folder / "grading" / "course.py").exists() and (folder / "modules").is_dir():
+            return folder
+    return None
+
+
+def root():
+    root = find_root()
+    if root is None:
+        fail("this is no course folder (no grading/ and modules/ here or above): cd into your clone of the course")
+    return root
+
+
+def fail(message):
+    Console(stderr=True).print(message, style="bold red", markup=False, highlight=False)
+    raise typer.Exit(2)
