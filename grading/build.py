@@ -30,6 +30,10 @@ SOURCE = ROOT / "grading" / "source"
 
 SOLUTION = ("### BEGIN SOLUTION", "### END SOLUTION")
 HIDDEN = ("### BEGIN HIDDEN TESTS", "### END HIDDEN TESTS")
+PROGRESS = """# How far you are in all modules: save this notebook first, then run this cell.
+from tinyshrink import progress
+
+progress.show()"""
 
 
 class LessonError(ValueError):
@@ -193,6 +197,9 @@ def source_notebook(lesson):
         built = nbformat.v4.new_code_cell(source, id=cell_id)
         built.metadata = nbformat.from_dict({"nbgrader": metadata} if metadata else {"tags": ["experiment"]})
         notebook.cells.append(built)
+    last = nbformat.v4.new_code_cell(PROGRESS, id=f"{lesson.stem.replace('_', '-')}-progress")
+    last.metadata["tags"] = ["experiment", "progress"]  # an experiment: graders leave it out
+    notebook.cells.append(last)
     return notebook
 
 
@@ -202,8 +209,9 @@ def without(text, markers):
 
 
 def solved_notebook(source):
-    """The notebook that a self-learner reads: solutions in place, no nbgrader metadata, no hidden tests."""
+    """The notebook that a self-learner reads: solutions in place, no nbgrader metadata, hidden tests or student's progress."""
     notebook = nbformat.from_dict(source)
+    notebook.cells = [cell for cell in notebook.cells if "progress" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
         cell.metadata.pop("nbgrader", None)
         cell.source = without(cell.source, HIDDEN)

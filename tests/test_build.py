@@ -155,7 +155,7 @@ def test_cell_ids_depend_on_the_position_and_not_on_the_content(tmp_path):
         lesson = tmp_path / "00_try.md"
         lesson.write_text(LESSON.format(metadata="tags: [experiment]", source=text))
         ids.append([cell.id for cell in build.source_notebook(lesson).cells])
-    assert ids[0] == ids[1] == ["00-try-000", "00-try-001", "00-try-002"]
+    assert ids[0] == ids[1] == ["00-try-000", "00-try-001", "00-try-002", "00-try-progress"]
 
 
 def test_check_fails_on_a_stale_notebook_and_writes_nothing(tmp_path, monkeypatch, capsys):

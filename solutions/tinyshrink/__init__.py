@@ -25,6 +25,7 @@ data        digits, MNIST, Fashion-MNIST and CIFAR-10 as tensors in fixed splits
 models      the networks of the course
 training    the one training loop
 plots       every figure
+progress    how far you are: the points in your saved notebooks
 jit         functions compiled by Numba, kept on disk where that can be
 """
 
@@ -49,6 +50,7 @@ __all__ = [
     "packing",
     "pipeline",
     "plots",
+    "progress",
     "quantization",
     "report",
     "search",
