@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN = .venv/bin
 
-.PHONY: install course test build clean
+.PHONY: install course test build site bench clean
 
 install: .venv/installed
 
@@ -13,10 +13,19 @@ course: .venv/installed
 test: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
 build: .venv/installed
 	$(BIN)/python grading/build.py
+
+site: .venv/installed
+	$(BIN)/python solutions/site/build_site.py
+
+# one or some of them: make bench NAMES="channels huffman"; those of a few minutes: make bench NAMES=--quick
+bench: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable ".[peers]"
+	$(BIN)/python benchmarks/run.py $(NAMES)
 
 .venv/installed: setup.cfg
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or newer is needed: make PYTHON=python3.12')"
@@ -25,4 +34,4 @@ build: .venv/installed
 	touch $@
 
 clean:
-	rm -rf report build .pytest_cache .hypothesis .ruff_cache
+	rm -rf report build .pytest_cache .hypothesis .mypy_cache .ruff_cache

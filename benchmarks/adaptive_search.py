@@ -12,6 +12,7 @@ import argparse
 import dataclasses
 import json
 
+import results
 import torch
 from intervals import interval, points
 from recipes import CIFAR10, state_folder
@@ -58,7 +59,7 @@ def compare(name, dataset, algorithm, seed, folder):
     """The rates and epochs of search and sweep, and accuracies on test, as a dict; from its file if it was done before."""
     path = folder / f"{name}-{algorithm}-{seed}.json"
     if path.exists():
-        return json.loads(path.read_text())
+        return json.loads(path.read_text(encoding="utf-8"))
     model = dense_model(name, dataset, seed)
     found, runner = search(model, dataset, algorithm, seed, path.with_suffix(".search"), STEP_SIZE, BUDGET)
     # without a limit every rate is good: the search becomes a sweep
@@ -70,7 +71,7 @@ def compare(name, dataset, algorithm, seed, folder):
     result["test"] = [training.evaluate(each, dataset.test) for each in (model, small)]
     result["fewer"] = metrics.count_parameters(model) / metrics.count_parameters(small, nonzero=True)
     with files.whole(path) as part:
-        part.write_text(json.dumps(result))
+        part.write_text(json.dumps(result), encoding="utf-8")
     return result
 
 
@@ -97,7 +98,7 @@ def main():
         "fewer weights",
         "test, pp",
     )
-    table = Table("algorithm", *header, title=title)
+    table, collected = Table("algorithm", *header, title=title), []
     for algorithm in [arguments.algorithm] if arguments.algorithm else COMPRESSION:
         rows = [compare(arguments.data, dataset, algorithm, seed, folder) for seed in seeds]
         means = {key: interval([row[key] for row in rows])[0] for key in ("rate", "sweep", "epochs", "sweep_epochs", "fewer")}
@@ -115,7 +116,19 @@ def main():
             f"{means['fewer']:.1f}x",
             points([row["test"][1] - row["test"][0] for row in rows]),
         )
+        what, met = f"adaptive search, {arguments.data}, budget {100 * BUDGET:g} pp, {algorithm}", mean_gap <= MINIMAL + 1e-9
+        options = {"anchor": f"a full sweep, {means['sweep']:.1%}", "seeds": len(rows)}
+        note = f"{means['rate']:.1%}; {near} of {len(rows)} within one step"
+        claim = f"{what}: rate found, search - sweep"
+        collected += [results.row(claim, gaps, "pp", most=MINIMAL, met=met, note=note, **options)]
+        options = {"anchor": f"a full sweep, {means['sweep_epochs']:.1f}", "seeds": len(rows)}
+        ratio = means["epochs"] / means["sweep_epochs"]
+        collected += [results.row(f"{what}: epochs", means["epochs"], "epochs", ratio=ratio, **options)]
+        lost = [row["test"][0] - row["test"][1] for row in rows]
+        claim, note = f"{what}: loss on test", f"{means['fewer']:.1f} times fewer weights"
+        collected += [results.row(claim, lost, "pp", anchor="dense", seeds=len(rows), note=note, detail=True)]
     Console(width=140).print(table)
+    results.record("10_adaptive", collected, folder.glob(f"{arguments.data}-*.json"))
 
 
 if __name__ == "__main__":

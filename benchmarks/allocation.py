@@ -16,6 +16,7 @@ import json
 import shutil
 import time
 
+import results
 import torch
 from intervals import correct, interval, points
 from recipes import CIFAR10, Report, state_folder
@@ -34,8 +35,10 @@ def sensitivity(model, split, path):
     if not path.exists():
         options = {"score": degradation.cross_entropy, "higher_is_better": False, "progress": True}
         with files.whole(path) as part:
-            part.write_text(json.dumps(list(degradation.layer_sensitivity(model, split, AMOUNTS, **options).items())))
-    curves = json.loads(path.read_text())
+            part.write_text(
+                json.dumps(list(degradation.layer_sensitivity(model, split, AMOUNTS, **options).items())), encoding="utf-8"
+            )
+    curves = json.loads(path.read_text(encoding="utf-8"))
     return {name: {float(amount): drop for amount, drop in curve.items()} for name, curve in curves}
 
 
@@ -82,16 +85,26 @@ def main():
     title = f"{arguments.data}, {AMOUNT:.0%} of the weights removed, test accuracy, %"
     table = Table("", "before recovery", "after", "allocate is better by, pp: before", "after", title=title)
     table.add_row("dense", "", f"{100 * interval(dense_right)[0]:.2f}", "", "")
+    rows = []
     for label in runs[0]:
         row = [f"{100 * interval([run[label][moment] for run in runs])[0]:.2f}" for moment in (0, 1)]
         gains = [points([run["allocate"][moment] - run[label][moment] for run in runs]) for moment in (0, 1)]
         table.add_row(label, *row, *(gains if label != "allocate" else ("", "")))
+        for moment, when in enumerate(("before", "after") if label != "allocate" else ()):
+            what = (
+                f"{AMOUNT:.0%} zeros shared out by sensitivity (allocate), {arguments.data}, {when} recovery: gain over {label}"
+            )
+            values, own = ([run[way][moment] for run in runs] for way in (label, "allocate"))
+            basis, note = f"{label}, {100 * interval(values)[0]:.2f}%", f"{100 * interval(own)[0]:.2f}%"
+            gain = [a - b for a, b in zip(own, values)]
+            rows.append(results.row(what, gain, "pp", anchor=basis, seeds=len(runs), note=note, detail=when == "before"))
     Console(width=120).print(table)
     layers = Table("removed of the layer, %", *runs[0], title="of seed 0")
     for name in runs[0]["global"][2]:
         layers.add_row(name, *(f"{100 * found[2][name]:.1f}" for found in runs[0].values()))
     Console(width=120).print(layers)
     print(f"{(time.perf_counter() - started) / 60:.1f} minutes since the last start, {torch.get_num_threads()} thread(s)")
+    results.record("08_degradation", rows, folder.glob("*"))
     shutil.rmtree(folder)
 
 

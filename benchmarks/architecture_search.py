@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import joblib
+import results
 import torch
 from intervals import interval, points
 from rich.console import Console
@@ -83,15 +84,16 @@ def report(rows, hands, name, hand, images):
     table = Table(
         "strategy", "trained", "epochs", "measured only", "test, %", "gain, pp", "first, pp", "times as fast", "bytes, %", "met"
     )
+    collected = []
     table.title = f"{name}, {len(hands)} seeds, budget {type(hand).__name__}: {MARGIN:g} x its ms, its bytes"
     for strategy, runs in rows.items():
-        results, chosen, firsts, sizes, faster = zip(*runs)
+        results_of, chosen, firsts, sizes, faster = zip(*runs)
         gains, first_gains = ([test - own for test, own in zip(tests, hands)] for tests in (chosen, firsts))
         table.add_row(
             strategy,
-            f"{statistics.mean(result.trained for result in results):.0f}",
-            f"{statistics.mean(result.epochs for result in results):.0f}",
-            f"{statistics.mean(len(result.trials) - result.trained for result in results):.0f}",
+            f"{statistics.mean(result.trained for result in results_of):.0f}",
+            f"{statistics.mean(result.epochs for result in results_of):.0f}",
+            f"{statistics.mean(len(result.trials) - result.trained for result in results_of):.0f}",
             points(chosen, sign=""),
             points(gains),
             points(first_gains),
@@ -99,6 +101,13 @@ def report(rows, hands, name, hand, images):
             f"{100 * statistics.mean(sizes):.0f}",
             "yes" if interval(gains)[0] >= 0 and min(faster) >= 1 else "NO",
         )
+        what, met = f"architecture search on {name}, {strategy}", interval(gains)[0] >= 0 and min(faster) >= 1
+        counts = [statistics.mean(count) for count in zip(*((one.trained, one.epochs) for one in results_of))]
+        note = f"{counts[0]:.0f} networks, {counts[1]:.0f} epochs, at least {min(faster):.2f} times as fast"
+        options = {"anchor": f"DigitsCNN, {points(hands, sign='')}%", "seeds": len(hands)}
+        collected += [results.row(f"{what}: gain", gains, "pp", least=0, met=met, note=note, **options)]
+        what = f"{what}: gain of the search's own first choice"
+        collected += [results.row(what, first_gains, "pp", **options, detail=strategy != "halving")]
     Console(width=128).print(table)
     one = 100 / images
     print(f"DigitsCNN, %: {points(hands, sign='')} on {images} images (one is {one:.2g} pp)")
@@ -109,6 +118,7 @@ def report(rows, hands, name, hand, images):
         f"seeds of the search. Accuracy: mean of {FINAL_SEEDS} trainings of {FINAL_EPOCHS} epochs. first: what the search put"
     )
     print(f"first. Not counted above: {FINALISTS} finalists of each search, {FINAL_SEEDS} trainings each.")
+    results.record("12_search", collected, FOLDER.glob("*"))
 
 
 def main():

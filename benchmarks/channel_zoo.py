@@ -14,6 +14,7 @@ import warnings
 
 import architectures
 import numpy as np
+import results
 import torch
 import torch_pruning
 from rich.console import Console
@@ -132,6 +133,13 @@ def main():
     Console(width=180).print(table)
     for way, counts in totals.items():
         print(f"{way}: " + ", ".join(f"{number} {result}" for result, number in sorted(counts.items())))
+    what, rows, peer = f"half of the channels removed from {len(networks)} architectures", [], totals["Torch-Pruning"]
+    found = (("right", {}), ("wrong", {"most": 0}), ("refused", {"detail": True}), ("crashed", {"most": 0, "detail": True}))
+    for result, bounds in found:
+        number, theirs = totals["tinyshrink"].get(result, 0), peer.get(result, 0)
+        name = f"Torch-Pruning {torch_pruning.__version__}: {theirs}"
+        rows.append(results.row(f"{what}: {result}", number, "networks", anchor=name, note=f"Torch-Pruning {theirs}", **bounds))
+    results.record("03_structured", rows)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import results
 import torch
 import torch_pruning
 from intervals import correct, interval, points
@@ -144,12 +145,20 @@ def main():
     table = Table("", "loss, pp", "speedup", "ms", "parameters", "MACs", "plan and removal, s", title=title)
     sizes = f"{metrics.count_parameters(dense):,}", f"{metrics.count_macs(dense, one):,}"
     table.add_row("dense", "", "", f"{milliseconds(dense, x):.2f}", *sizes, "")
+    rows, dense_name = [], f"dense, {100 * sum(base) / len(base):.2f}%"
     for way, (model, spent) in last.items():
         times = speedup(dense, model, x)
         sizes = f"{metrics.count_parameters(model):,}", f"{metrics.count_macs(model, one):,}"
         table.add_row(way, points(changes[way]), f"{times:.2f}x", f"{milliseconds(model, x):.2f}", *sizes, f"{spent:.2f}")
         if way.startswith("tinyshrink"):  # the last of these counts
             met = interval(changes[way])[0] <= recipe.loss and times >= recipe.speedup
+        judged = way == ("tinyshrink, taught" if recipe.taught else "tinyshrink")
+        most, least = (recipe.loss, recipe.speedup) if judged else (None, None)
+        what = f"{type(dense).__name__}, {recipe.amount:.0%} of the channels removed by {way}"
+        fewer = f"{metrics.count_parameters(dense) / metrics.count_parameters(model):.3g} times fewer parameters"
+        rows += [results.row(f"{what}: loss", changes[way], "pp", most=most, anchor=dense_name, seeds=len(seeds))]
+        rows += [results.row(f"{what}: speed, batch of 64, one thread", times, "x", least=least, anchor="dense", note=fewer)]
+        rows += [results.row(f"{what}: time of planning and removing", spent, "s", detail=True)]
     smaller, peer = last["tinyshrink"][0], last["Torch-Pruning"][0]
     against = speedup(peer, smaller, x)
     table.add_section()
@@ -158,6 +167,9 @@ def main():
     Console().print(table)
     gain = points([theirs - ours for theirs, ours in zip(changes["Torch-Pruning"], changes["tinyshrink"])])
     print(f"against Torch-Pruning: accuracy {gain} pp, paired speedup {against:.2f}x")
+    what = f"{type(dense).__name__}: tinyshrink's network against Torch-Pruning's, batch of 64, one thread"
+    rows += [results.row(what, against, "x", anchor=f"Torch-Pruning {torch_pruning.__version__}", detail=True)]
+    results.record("03_structured", rows, folder.glob("*.state"))
     for layout in (torch.contiguous_format, torch.channels_last):
         dense, smaller = dense.to(memory_format=layout), smaller.to(memory_format=layout)
         times = ", ".join(

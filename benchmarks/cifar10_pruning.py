@@ -12,6 +12,7 @@ import copy
 import shutil
 import time
 
+import results
 import torch
 from intervals import correct, points
 from recipes import CIFAR10, state_folder
@@ -57,6 +58,10 @@ def main():
     table.add_row("target, pp", "", f"at most {100 * TARGET:g}", "met" if change.mean() <= TARGET else "NOT met")
     Console().print(table)
     print(f"{(time.perf_counter() - started) / 60:.1f} minutes since the last start, {torch.get_num_threads()} thread(s)")
+    what, dense_name = f"CIFAR-10 network, {SPARSITY:.0%} of the weights removed: loss", f"dense, {was_right.mean():.2%}"
+    shipped = results.row("the CIFAR-10 network that ships: right of 5,000 test images", [was_right], "%")
+    loss = results.row(what, [change], "pp", most=TARGET, anchor=dense_name, note="one run")
+    results.record("02_magnitude", [shipped, loss], folder.glob("*.state"))
     shutil.rmtree(folder)
 
 

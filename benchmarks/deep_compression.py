@@ -18,6 +18,7 @@ import math
 import time
 from dataclasses import replace
 
+import results
 import torch
 import torch.nn.functional as F
 from recipes import state_folder
@@ -156,6 +157,7 @@ def main():
         report(f"{name}: shared, validation {training.evaluate(tuned, mnist.validation):.2%}")
         networks.append(model)
         files.append((tuned, folder / f"{name}.tsh"))
+    rows = []
     table = Table("network", "bytes", "ratio", "test error", "target", "published", title="bytes of the file, header and all")
     for (network, sparsity, bits, least, most, published), (model, path) in zip(PLAN, files):
         size, error = packed(model, path, mnist.test)
@@ -164,6 +166,10 @@ def main():
         shown, target = with_interval(error, len(mnist.test.y)), f"{least}x at {most:.2%}: {met}"
         recipe = f"{network.__name__}, {sparsity:.1%} pruned, {bits} bits"
         table.add_row(recipe, f"{size:,}", f"{ratio:.0f}x", shown, target, published)
+        what, half = f"{recipe}, as a packed file on MNIST", 1.96 * math.sqrt(error * (1 - error) / len(mnist.test.y))
+        basis, times = f"published: {published}", float(published.split("x")[0])
+        rows += [results.row(f"{what}: smaller", ratio, "x", least=least, anchor=basis, ratio=ratio / times)]
+        rows += [results.row(f"{what}: error", error, "%", half=half, most=most, anchor=basis, note="one seed")]
     Console().print(table)
     curve = Table("bits", "bytes", "k-means alone", "centroids tuned", title="LeNet-300-100 of the first row, test error")
     for bits in CURVE:
@@ -172,7 +178,12 @@ def main():
         report(f"curve: {bits} bits")
         (_, before), (size, after) = (packed(model, folder / "curve.tsh", mnist.test) for model in (alone, tuned))
         curve.add_row(f"{bits}", f"{size:,}", *(with_interval(error, len(mnist.test.y)) for error in (before, after)))
+        what, half = f"LeNet-300-100, k-means of {bits} bits, tuned: error", 1.96 * math.sqrt(after * (1 - after) / 10_000)
+        rows += [
+            results.row(what, after, "%", half=half, anchor=f"not tuned, {before:.2%}", ratio=after / before, detail=bits != 2)
+        ]
     Console().print(curve)
+    results.record("07_quantization", rows, folder.glob("*.state"))
     report(f"in all since the last start, {time.process_time() / 60:.1f} of CPU time, {torch.get_num_threads()} thread(s)")
 
 

@@ -14,6 +14,7 @@ import copy
 import math
 import time
 
+import results
 import torch
 from deep_compression import Gradual
 from intervals import correct, points
@@ -62,6 +63,10 @@ def main():
     verdict = "met" if change.mean() <= LOSS else "NOT met"
     result.add_row("loss, pp", points([change]), f"at most {100 * LOSS:g}", verdict)
     Console().print(result)
+    what, basis = f"CIFAR-10 network, {SPARSITY:.0%} pruned, {BITS} bits, as a file", f"dense, {right['dense'].mean():.2%}"
+    smaller = results.row(f"{what}: smaller", ratio, "x", least=RATIO, anchor="fp32 bytes")
+    loss = results.row(f"{what}: loss", [change], "pp", most=LOSS, anchor=basis, note="one run")
+    results.record("07_quantization", [smaller, loss], folder.glob("*.state"))
     print(f"{(time.perf_counter() - started) / 60:.1f} minutes since the last start, {torch.get_num_threads()} thread(s)")
 
 

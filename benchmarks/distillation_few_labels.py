@@ -11,13 +11,13 @@ rows give the student all labels: where distillation has less to offer.
 
 import argparse
 import copy
-import hashlib
 import json
 from dataclasses import dataclass, replace
-from pathlib import Path
 
+import results
 import torch
 from intervals import interval, points
+from recipes import state_folder
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -100,18 +100,18 @@ def main():
     parser.add_argument("data", choices=("digits", "mnist"))
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
-    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    kept = Path("build") / f"distillation_few_labels-{options.data}-{source}.json"
-    runs = json.loads(kept.read_text()) if kept.exists() else {}
+    kept = state_folder(__file__) / f"{options.data}.json"
+    runs = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     for seed in track(range(options.seeds), description="seeds"):
         if str(seed) not in runs:
             runs[str(seed)] = run(options.data, seed)
             with files.whole(kept) as part:
-                part.write_text(json.dumps(runs))
+                part.write_text(json.dumps(runs), encoding="utf-8")
     rows = [runs[str(seed)] for seed in range(options.seeds)]
     chosen, (large, small) = setting(options.data), rows[0]["counts"]
     title = f"{options.data}, seeds: {len(rows)}; Transformer of {large:,} parameters, CNN of {small:,} ({small / large:.1%})"
     table = Table("student", "accuracy on test, %", "gain, pp", "target, pp", "met", title=title)
+    collected = []
     bases = {ALONE: None, DISTILLED: ALONE, HARD: ALONE, NO_IMAGES: ALONE, FULL: None, FULL_DISTILLED: FULL}
     for way, base in bases.items():
         if way == FULL:
@@ -122,11 +122,19 @@ def main():
         met = ("yes" if middle - width > 0 and small <= large / 10 else "NO") if way == DISTILLED else ""
         met = "one run" if met and len(rows) == 1 else met
         table.add_row(way, accuracy, points(gains) if base else "", "interval above 0" if met else "", met)
+        if base:
+            what = (
+                f"{options.data}, {chosen.labels} labels, CNN with {small / large:.1%} of its teacher's parameters, {way}: gain"
+            )
+            goal = {"least": 0, "met": met == "yes"} if way == DISTILLED else {"detail": way == HARD}
+            note, basis = f"{accuracy}%", f"{base}, {points([row[base] for row in rows], sign='')}%"
+            collected.append(results.row(what, gains, "pp", anchor=basis, seeds=len(rows), note=note, **goal))
     Console(width=110).print(table)
     print(f"the teacher, with all labels of {chosen.images:,} images, %: {points([row['teacher'] for row in rows], sign='')}")
     gains = points([row[DISTILLED] - row[HARD] for row in rows])
     print(f"what soft targets gain over the teacher's bare classes as labels, pp: {gains}")
     print(f"the student has {chosen.labels} labels of {chosen.student_images:,} images, or all of them (last two rows)")
+    results.record("04_distillation", collected, [kept])
     kept.unlink()
 
 

@@ -10,13 +10,13 @@ interval over seeds (Student's t), of the gain as paired differences.
 
 import argparse
 import copy
-import hashlib
 import json
 from dataclasses import replace
-from pathlib import Path
 
+import results
 import torch
 from intervals import points
+from recipes import state_folder
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -57,27 +57,33 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     seeds = parser.parse_args().seeds
-    source = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
-    kept = Path("build") / f"distillation_stages-{source}.json"
-    runs = json.loads(kept.read_text()) if kept.exists() else {}
+    kept = state_folder(__file__) / "runs.json"
+    runs = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else {}
     for seed in track(range(seeds), description="seeds"):
         if str(seed) not in runs:
             runs[str(seed)] = run(seed)
             with files.whole(kept) as part:
-                part.write_text(json.dumps(runs))
+                part.write_text(json.dumps(runs), encoding="utf-8")
     rows = [runs[str(seed)] for seed in range(seeds)]
     size = metrics.count_parameters(models.DigitsCNN())
     title = f"DigitsCNN of {size:,} parameters as teacher, {LABELS} labels, {seeds} seeds"
     table = Table("asked", "student", "way", "accuracy on test, %", "against single stage, pp", title=title)
+    collected = []
     for factor in STAGES:
         for way in (ALONE, SINGLE, LONGER, PROGRESSIVE):
             values = [row[f"{factor}/{way}"] for row in rows]
             gains = [value - row[f"{factor}/{SINGLE}"] for value, row in zip(values, rows)]
             student = f"{rows[0][f'{factor}/size']:,}"
             table.add_row(f"{factor}x", student, way, points(values, sign=""), "" if way == SINGLE else points(gains))
+            if way != SINGLE:
+                what, note = f"digits, student {factor}x smaller, {way}: gain", f"{points(values, sign='')}%"
+                minor = way != PROGRESSIVE or factor < 64
+                options = {"anchor": SINGLE, "seeds": seeds, "note": note, "detail": minor}
+                collected.append(results.row(what, gains, "pp", **options))
         table.add_section()
     Console(width=110).print(table)
     print(f"the teacher, with all labels, %: {points([row['teacher'] for row in rows], sign='')} (one test digit is 0.28 pp)")
+    results.record("04_distillation", collected, [kept])
     kept.unlink()
 
 

@@ -19,6 +19,7 @@ import zlib
 from collections import Counter, defaultdict
 from pathlib import Path
 
+import results
 import torch
 from rich.console import Console
 from rich.progress import track
@@ -203,6 +204,15 @@ def main():
         total = row["refused"] + row["loaded"]
         table.add_row(way, f"{total:,}", f"{row['refused']:,}", f"{row['loaded']:,}", f"{row['slowest']:.0f}")
     Console().print(table)
+    what, slowest = (
+        f"{arguments.inputs:,} changed and cut files given to packing.load",
+        max(row["slowest"] for row in found.values()),
+    )
+    other = arguments.inputs - sum(row["refused"] + row["loaded"] for row in found.values())
+    rows = [results.row(f"{what}: neither loaded nor refused as CorruptFile", other, "files", most=0)]
+    rows += [results.row(f"{what}: slowest", slowest / 1000, "s", most=SECONDS)]
+    rows += [results.row(f"{what}: growth of memory", grown, "MB", most=MEGABYTES, detail=True)]
+    results.record("07_quantization", rows)
     print(f"{arguments.inputs:,} inputs in {time.perf_counter() - started:.0f} s: no other end, memory grew by {grown:.0f} MB")
 
 

@@ -3,14 +3,17 @@
     python benchmarks/grading.py rate             24 submissions of 02_magnitude against plain nbgrader autograde, target 5x
     python benchmarks/grading.py thousand [N]     N submissions (1,000), 5% hostile, 5% malformed: rows, rate, memory
     python benchmarks/grading.py kill             100 submissions, the grader killed 20 times: none lost, none graded twice
-    python benchmarks/grading.py writer           submissions a second that the writer commits
+    python benchmarks/grading.py writer [URL]     submissions a second that the writer commits, to SQLite or another database
     python benchmarks/grading.py where            seconds of one submission of 02_magnitude
+    python benchmarks/grading.py catalogue        right and wrong solutions under the checks of their exercises
+    python benchmarks/grading.py hostile          hostile submissions, each with the status and the points that it must get
 
 Two workers on two cores, in the sandbox. `thousand`, `kill` and `writer` use five exercises of 02 that train nothing.
 """
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -22,6 +25,7 @@ import warnings
 from collections import Counter
 from pathlib import Path
 
+import results
 from rich.console import Console
 from rich.table import Table
 
@@ -44,17 +48,22 @@ PATCH = "torch.equal = lambda *tensors: True\n\n\ndef magnitude_mask(scores, spa
 NOISE = "print('x' * 50_000_000)\n\n\ndef magnitude_mask(scores, sparsity):\n    return scores > 0\n"
 
 
-def course(folder, assignment, source, timeout=120):
+def hand_over(*rows):
+    """Rows for results.json, each (claim, measured, unit, options of results.row)."""
+    results.record("grading", [results.row(*row, **options) for *row, options in rows])
+
+
+def course(folder, assignment, source, timeout=120, more=""):
     """A course folder with one assignment; returns the released notebook."""
-    config = (ROOT / "grading" / "nbgrader_config.py").read_text()
-    build.write(folder / "nbgrader_config.py", f"{config}\nc.Execute.timeout = {timeout}\n")
+    config = (ROOT / "grading" / "nbgrader_config.py").read_text(encoding="utf-8")
+    build.write(folder / "nbgrader_config.py", f"{config}\nc.Execute.timeout = {timeout}\n{more}\n")
     return build.release({assignment: source}, folder)[assignment]
 
 
-def short(folder, timeout=3):
+def short(folder, timeout=3, more=""):
     """A course of five exercises; returns (released, source)."""
     source = hostile.short_source()
-    return course(folder, hostile.ASSIGNMENT, source, timeout), source
+    return course(folder, hostile.ASSIGNMENT, source, timeout, more), source
 
 
 def hand_in(folder, student, assignment, text):
@@ -89,6 +98,9 @@ def rate(folder, count=24):
     console.print(table)
     met = plain / ours >= 5
     console.print(f"{plain / ours:.1f}x (target: 5x, {'met' if met else 'NOT met'}); scores identical: {same}")
+    note = f"{60 * count / ours:.1f} submissions a minute, scores {'identical' if same else 'NOT identical'}"
+    options = {"least": 5, "met": met and same, "anchor": "nbgrader autograde, one process", "note": note}
+    hand_over((f"grading {count} submissions of {REAL}, two workers, sandbox", plain / ours, "x", options))
     return met and same
 
 
@@ -121,7 +133,8 @@ def fill(folder, count):
     return expected
 
 
-def thousand(folder, count=1000):
+def thousand(folder, count="1000"):
+    count = int(count)
     expected = fill(folder, count)
     memory = []
     place = writer.Writer.add
@@ -149,6 +162,18 @@ def thousand(folder, count=1000):
     console.print(table)
     flat = seen[-1] < 1.2 * seen[len(seen) // 3]
     console.print(f"honest scores exact: {right}; memory flat: {flat}")
+    what, grown = f"grading {count:,} submissions, 5% hostile, 5% malformed", seen[-1] / seen[len(seen) // 3]
+    note, wrong = f"honest scores {'exact' if right else 'NOT exact'}", count - len(results)
+    hand_over(
+        (
+            f"{what}: without a row in the gradebook",
+            wrong,
+            "submissions",
+            {"most": 0, "met": right and not wrong, "note": note},
+        ),
+        (f"{what}: speed, two workers", 60 * count / seconds, "a minute", {}),
+        (f"{what}: memory at the end against a third of the way", grown, "x", {"most": 1.2}),
+    )
     return len(results) == count and right and flat
 
 
@@ -157,7 +182,7 @@ def resident():
     total, parents = 0, {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
-            parents[int(path.parent.name)] = int(path.read_text().rsplit(")", 1)[1].split()[1])
+            parents[int(path.parent.name)] = int(path.read_text(encoding="utf-8").rsplit(")", 1)[1].split()[1])
         except OSError:
             continue
     family, grown = {os.getpid()}, True
@@ -167,7 +192,7 @@ def resident():
         grown = bool(more)
     for pid in family:
         try:
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+            lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="utf-8").splitlines()
         except OSError:
             continue
         total += sum(1024 * int(line.split()[1]) for line in lines if line.startswith("Pss:"))
@@ -203,19 +228,26 @@ def kill(folder, count=100, times=20):
     same = scores(folder, hostile.ASSIGNMENT) == scores(calm, hostile.ASSIGNMENT) and len(finished) == len(expected)
     lost = count - len(finished)
     console.print(f"killed {killed} times in {count} submissions: same grades {same}, graded twice {twice}, lost {lost}")
+    what, note = f"{count} submissions, the grader killed {killed} times", f"grades {'the same' if same else 'NOT the same'}"
+    lost_row = (f"{what}: lost", lost, "submissions", {"most": 0, "met": same and not lost, "note": note})
+    hand_over(lost_row, (f"{what}: graded twice", twice, "submissions", {"most": 0}))
     return same and not twice
 
 
-def write_only(folder, count=1000):
-    """What the one writer can do: results that are already there, merged into SQLite."""
-    released, source = short(folder)
+def write_only(folder, url=None, count=1000):
+    """What the one writer can do: results that are already there, merged into the database."""
+    released, source = short(folder, more=f"c.CourseDirectory.db_url = {url!r}" if url else "")
     hand_in(folder, "first", hostile.ASSIGNMENT, submissions.filled(released, source))
     [result] = grade.grade(folder, hostile.ASSIGNMENT, workers=1, console=QUIET).values()
     kernels.cool()
-    notebook = (folder / "autograded" / "first" / hostile.ASSIGNMENT / f"{hostile.ASSIGNMENT}.ipynb").read_text()
+    notebook = (folder / "autograded" / "first" / hostile.ASSIGNMENT / f"{hostile.ASSIGNMENT}.ipynb").read_text(
+        encoding="utf-8"
+    )
     opened = grade.Course.open(folder)
     record = opened.record(hostile.ASSIGNMENT)
-    table = Table("a commit after", "submissions a second", "ms each", title=f"The writer, {count} submissions, SQLite")
+    table = Table(
+        "a commit after", "submissions a second", "ms each", title=f"The writer, {count} submissions, {url or 'SQLite'}"
+    )
     best = 0
     for batch in (1, 25, 100):
         writer.BATCH = batch
@@ -229,6 +261,7 @@ def write_only(folder, count=1000):
         table.add_row(str(batch), f"{count / seconds:.0f}", f"{1000 * seconds / count:.1f}")
     console.print(table)
     console.print(f"100,000 submissions in an hour need 28 a second: {'met' if best > 28 else 'NOT met'} by one writer")
+    hand_over(("submissions that one writer commits to SQLite", best, "a second", {"least": 28, "note": "100,000 in an hour"}))
     return best > 28
 
 
@@ -245,10 +278,34 @@ def where(folder):
     for name in second["seconds"]:
         table.add_row(name, f"{first['seconds'][name]:.3f}", f"{second['seconds'][name]:.3f}")
     console.print(table)
+    what, spent = f"seconds of one right submission of {REAL}, after the first of a worker:", second["seconds"]
+    hand_over(*((f"{what} {name}", spent[name], "s", {"detail": True}) for name in spent))
     return True
 
 
+def catalogue(folder):
+    """grading/catalogue.py, and its counts."""
+    command = [sys.executable, "-W", "ignore", str(ROOT / "grading" / "catalogue.py")]
+    output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+    console.print(output, highlight=False)
+    counts = [(kind, int(good), int(total)) for kind, good, total in re.findall(r"(\w+ solutions \w+): (\d+) of (\d+)", output)]
+    hand_over(*((f"the catalogue: {kind}", good, f"of {total}", {"least": total}) for kind, good, total in counts))
+    return len(counts) == 2 and all(good == total for _, good, total in counts)
+
+
+def attacked(folder):
+    """tests/test_hostile.py, and its counts."""
+    command = [sys.executable, "-m", "pytest", "-q", str(ROOT / "tests" / "test_hostile.py")]
+    output = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
+    console.print(output[-2000:], highlight=False)
+    passed, wrong = (sum(map(int, re.findall(rf"(\d+) (?:{word})", output))) for word in ("passed", "failed|error"))
+    what = "hostile, broken and odd submissions, and honest ones beside them: status and points as they must be"
+    hand_over((what, passed, f"of {passed + wrong}", {"least": passed + wrong}))
+    return passed > 0 and not wrong
+
+
 PARTS = {"rate": rate, "thousand": thousand, "kill": kill, "writer": write_only, "where": where}
+PARTS |= {"catalogue": catalogue, "hostile": attacked}
 
 
 def main():
@@ -256,7 +313,7 @@ def main():
     if len(sys.argv) < 2 or sys.argv[1] not in PARTS:
         sys.exit(__doc__)
     with tempfile.TemporaryDirectory() as scratch:
-        met = PARTS[sys.argv[1]](Path(scratch) / "course", *map(int, sys.argv[2:]))
+        met = PARTS[sys.argv[1]](Path(scratch) / "course", *sys.argv[2:])
     used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     console.print(f"peak memory of the grader's own process: {used:.0f} MB", highlight=False)
     sys.exit(0 if met else 1)

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import results
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -100,6 +101,14 @@ def main():
     print(f"code words: {above:.2%} above the entropy, target at most {TARGET:.0%}: {'met' if above <= TARGET else 'NOT met'}")
     print(f"decoding: {speed:.0f} MB/s, target {SPEED}: {'met' if speed >= SPEED else 'NOT met'}")
     print(f"these weights in the files, codebooks and all: {total[3] / total[0] - 1:+.2%} against the entropy")
+    what = f"Huffman on the symbols of {', '.join(packed)}"
+    rows = [results.row(f"{what}: code words above the entropy", above, "%", most=TARGET, anchor="entropy")]
+    tables, coded = total[2] / total[0] - 1, total[3] / total[0] - 1
+    rows += [results.row(f"{what}: code words and their tables above it", tables, "%", anchor="entropy", detail=True)]
+    rows += [results.row(f"{what}: decoding", speed, "MB/s", least=SPEED)]
+    what = f"arithmetic codes on {', '.join(packed)}, codebooks included: above the entropy"
+    rows += [results.row(what, coded, "%", anchor="entropy", detail=True)]
+    results.record("07_quantization", rows)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import argparse
 import copy
 import time
 
+import results
 import torch
 from intervals import interval, points
 from rich.console import Console
@@ -62,6 +63,10 @@ def main():
     met = "yes" if mean > half else "better on average, not beyond the noise" if mean > 0 else "NO"
     table.add_row("ticket above re-initialised, pp", points(won), "above 0", met)
     Console().print(table)
+    what, dense_name = f"winning ticket with {KEPT:.1%} of LeNet-300-100, MNIST", f"dense, {points(dense, sign='')}%"
+    below = results.row(f"{what}: below dense", lost, "pp", most=TARGET, anchor=dense_name, seeds=len(seeds))
+    above = results.row(f"{what}: above its re-initialisation", won, "pp", least=0, met=mean > half, seeds=len(seeds))
+    results.record("02_magnitude", [below, above])
     print(f"{(time.perf_counter() - started) / 60:.1f} minutes, {torch.get_num_threads()} thread(s)")
 
 

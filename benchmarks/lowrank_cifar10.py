@@ -13,6 +13,7 @@ import hashlib
 import time
 from pathlib import Path
 
+import results
 import torch
 from intervals import correct, points
 from recipes import CIFAR10
@@ -59,18 +60,26 @@ def main():
     tuned = fine_tuned(lowrank.factorize(dense, ratio=RATIO, ignore=IGNORE), cifar)
     title = f"CifarCNN, spatial SVD at {macs['cut'] / macs['dense']:.1%} of the MACs, {EPOCHS} epochs of fine-tuning"
     table = Table("", "validation", "test", "loss on test, pp", "parameters", "million MACs", title=title)
-    was_right = correct(dense, cifar.test)
+    was_right, rows = correct(dense, cifar.test), []
+    what = f"CIFAR-10 network by spatial SVD, {macs['cut'] / macs['dense']:.1%} of the MACs"
     for name, model in (("dense", dense), ("factorized", cut.eval()), ("fine-tuned", tuned)):
         right = correct(model, cifar.test)
         loss = points([was_right - right])
         costs = f"{metrics.count_parameters(model):,}", f"{metrics.count_macs(model, cifar.test.x[:1]) / 1e6:.1f}"
         table.add_row(name, f"{training.evaluate(model, cifar.validation):.2%}", f"{right.mean():.2%}", loss, *costs)
+        if name != "dense":
+            basis, note = f"dense, {was_right.mean():.2%}", f"{right.mean():.2%}, one run"
+            minor = name != "fine-tuned"
+            rows.append(results.row(f"{what}, {name}: loss", [was_right - right], "pp", anchor=basis, note=note, detail=minor))
     Console().print(table)
     table = Table("images at once", "dense, ms", "fine-tuned, ms", "speedup (paired)", title="Latency, one thread, float32")
     for batch in BATCHES:
         before, after, speedup = latencies(dense, tuned, cifar.test.x[:batch])
         table.add_row(str(batch), f"{before.median:.2f}", f"{after.median:.2f}", f"{speedup:.2f}x")
+        claim = f"{what}: speed, batch of {batch}, one thread"
+        rows.append(results.row(claim, speedup, "x", anchor="dense", detail=batch == 32))
     Console().print(table)
+    results.record("05_lowrank", rows, Path("build").glob("lowrank_cifar10-*.state"))
     print(f"{macs['dense'] / macs['cut']:.2f}x fewer MACs. {(time.perf_counter() - started) / 60:.1f} minutes since this start")
 
 

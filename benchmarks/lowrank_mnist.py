@@ -12,6 +12,7 @@ import argparse
 import time
 import warnings
 
+import results
 import torch
 from intervals import interval, points
 from recipes import MNIST, MNIST_DENSE, dense_lenet300
@@ -57,6 +58,7 @@ def main():
     runs = [losses(mnist, seed) for seed in track(seeds, description="seeds")]
     title = f"LeNet-300-100 on MNIST, {len(seeds)} seeds"
     table = Table("parameters", "way", "loss, pp", "target, pp", "met", title=title)
+    rows, dense = [], f"dense, {points([accuracy for accuracy, _ in runs], sign='')}%"
     for times, target in TARGETS.items():
         for way in WAYS:
             values = [lost[times, way] for _, lost in runs]
@@ -64,8 +66,12 @@ def main():
             met = ("yes" if interval(values)[0] <= target else "NO") if judged else ""
             goal = f"at most {100 * target:g}" if judged else ""
             table.add_row(f"{times}x fewer", way, points(values), goal, met, end_section=way == WAYS[-1])
+            what, most = f"LeNet-300-100 on MNIST by SVD, {times}x fewer parameters, {way}: loss", target if judged else None
+            minor = way != "fine-tuned"
+            rows.append(results.row(what, values, "pp", most=most, anchor=dense, seeds=len(seeds), detail=minor))
     Console().print(table)
-    print(f"dense accuracy, %: {points([accuracy for accuracy, _ in runs], sign='')}, on 10,000 test images")
+    print(f"{dense}, on 10,000 test images")
+    results.record("05_lowrank", rows)
     print(f"{(time.perf_counter() - started) / 60:.1f} minutes, {torch.get_num_threads()} thread(s)")
 
 

@@ -11,6 +11,7 @@ import argparse
 import copy
 import time
 
+import results
 import torch
 from intervals import interval, points
 from recipes import MNIST, dense_lenet300
@@ -52,16 +53,23 @@ def main():
     started, mnist = time.perf_counter(), data.load("mnist")
     runs = [losses(mnist, seed) for seed in track(seeds, description="seeds")]
     table = Table("sparsity", "way", "loss, pp", "target, pp", "met", title=f"LeNet-300-100 on MNIST, {len(seeds)} seeds")
+    dense, rows = f"dense, {points([accuracy for accuracy, _ in runs], sign='')}%", []
     for sparsity, target in TARGETS.items():
         of_way = {way: [lost[sparsity, way] for _, lost in runs] for way in WAYS}
         for way, values in of_way.items():
             judged = target is not None and way == "iterative"
             met = ("yes" if interval(values)[0] <= target else "NO") if judged else ""
             table.add_row(f"{sparsity:.0%}", way, points(values), f"at most {100 * target:g}" if judged else "", met)
+            what, most = f"LeNet-300-100 on MNIST, {sparsity:.0%} removed, {way}: loss", target if judged else None
+            rows.append(results.row(what, values, "pp", most=most, anchor=dense, seeds=len(seeds), detail=not judged))
         gained = [one_cut - iterative for iterative, one_cut in zip(*of_way.values())]
         table.add_row(f"{sparsity:.0%}", "gained by steps", points(gained), "", "", end_section=True)
+        what = f"LeNet-300-100, {sparsity:.0%}: what five steps gain over one cut"
+        minor = sparsity != 0.98
+        rows.append(results.row(what, gained, "pp", anchor="one cut, equal training", seeds=len(seeds), detail=minor))
     Console().print(table)
-    print(f"dense accuracy, %: {points([accuracy for accuracy, _ in runs], sign='')}, on 10,000 test images")
+    print(f"{dense}, on 10,000 test images")
+    results.record("02_magnitude", rows)
     print(f"{(time.perf_counter() - started) / 60:.1f} minutes, {torch.get_num_threads()} thread(s)")
 
 

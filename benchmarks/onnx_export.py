@@ -14,6 +14,7 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+import results
 import torch
 from rich.console import Console
 from rich.progress import track
@@ -82,6 +83,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=50)
     repeats = parser.parse_args().repeats
+    rows = []
     columns = ("network", "file", "bytes", "other predictions", "max difference", "same (target 0)", "batch")
     table = Table(*columns, "torch, ms", "onnxruntime, ms", "torch / onnxruntime", "original / this, in onnxruntime")
     with tempfile.TemporaryDirectory() as folder:
@@ -91,11 +93,24 @@ def main():
                 ours = "onnxruntime" not in way
                 met = ("yes" if other == 0 else "NO") if ours else "its own rounding"
                 row = (name, way, f"{size:,}", f"{other} of {len(dataset.test.y):,}", f"{difference:.2g}", met)
+                what = f"{name} as ONNX, {way}"
+                if ours:
+                    note = f"of {len(dataset.test.y):,} test images, outputs within {difference:.2g}"
+                    title = f"{what}: predictions that differ from torch's"
+                    options = {"anchor": "torch", "note": note, "detail": way != "original"}
+                    rows.append(results.row(title, other, "predictions", most=0, **options))
+                speed = f"{what}: speed in onnxruntime, batch of {BATCHES[-1]}, one thread"
+                rows.append(results.row(speed, times[-1][2], "x", anchor="torch, the same network", detail=way != "original"))
+                if way != "original":
+                    minor = way != "smaller"
+                    claim = f"{speed}, against the original"
+                    rows.append(results.row(claim, times[-1][3], "x", anchor="original there", detail=minor))
                 for batch, (torch_ms, ms, speedup, gain) in zip(BATCHES, times):
                     numbers = (f"{torch_ms:.3f}", f"{ms:.3f}", f"{speedup:.2f}x", f"{gain:.2f}x")
                     table.add_row(*(row if batch == 1 else [""] * len(row)), str(batch), *numbers)
             table.add_section()
     Console(width=190).print(table)
+    results.record("11_pipeline", rows)
 
 
 if __name__ == "__main__":

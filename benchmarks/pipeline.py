@@ -12,6 +12,7 @@ import argparse
 import time
 from pathlib import Path
 
+import results
 import torch
 from intervals import correct, interval, points
 from recipes import CIFAR10
@@ -41,15 +42,23 @@ def digits(seeds):
         ratios.append(whole.compression)
         change.append(training.evaluate(dense, dataset.test) - training.evaluate(whole.model, dataset.test))
     table = Table("left out", "bytes", "without / with", "loss on validation, pp", title=f"digits CNN, {seeds} seeds")
+    collected, what = [], "digits CNN: distil, prune, quantize, code"
     for name in reports[0]:
         rows = [(report[name].rows[0], report[name].rows[-1], report["nothing"].rows[-1]) for report in reports]
         size, _ = interval([last.bytes for _, last, _ in rows])
         more, half = interval([last.bytes / whole.bytes for _, last, whole in rows])
         lost = points([first.accuracy - last.accuracy for first, last, _ in rows])
         table.add_row(name, f"{size:,.0f}", f"{more:.2f} ± {half:.2f}", lost)
+        if name != "nothing":
+            note = f"loss on validation {lost} pp"
+            options = {"half": half, "anchor": "the whole pipeline", "seeds": seeds, "note": note, "detail": True}
+            collected.append(results.row(f"{what}; the file without {name} against with it", more, "x", **options))
     Console().print(table)
     ratio, half = interval(ratios)
     print(f"the whole pipeline on test, once: {ratio:.0f} ± {half:.0f} times smaller, loss {points(change)} pp")
+    whole = results.row(f"{what}; file smaller", ratios, "x", anchor="fp32 bytes", seeds=seeds)
+    loss = results.row(f"{what}; loss", change, "pp", anchor="dense", seeds=seeds)
+    results.record("11_pipeline", [whole, loss, *collected], Path("build/pipeline-digits").rglob("*.tsh"))
 
 
 def cifar10():
@@ -68,6 +77,10 @@ def cifar10():
     verdict = "met" if change.mean() <= LOSS else "NOT met"
     result.add_row("loss, pp", points([change]), f"at most {100 * LOSS:g}", verdict)
     Console().print(result)
+    what, basis = "CIFAR-10 network, 85% pruned, int8, 4 bits coded, taught by the dense one", f"dense, {right[0].mean():.2%}"
+    smaller = results.row(f"{what}: file smaller", ratio, "x", least=RATIO, anchor="fp32 bytes")
+    loss = results.row(f"{what}: loss", [change], "pp", most=LOSS, anchor=basis, note="one run")
+    results.record("11_pipeline", [smaller, loss], Path("build/pipeline-cifar10").glob("*"))
 
 
 def main():

@@ -3,6 +3,7 @@
 import hashlib
 from pathlib import Path
 
+import results
 import torch
 
 from tinyshrink import data, models, training
@@ -23,11 +24,13 @@ def dense_lenet300(mnist, seed):
 def state_folder(benchmark):
     """build/NAME-FINGERPRINT for the states of a run that starts from the shipped CIFAR-10 network, and goes on after a kill.
 
-    `benchmark` is its __file__. Another state of the file, of the recipes here or of the network is another run.
+    `benchmark` is its __file__. Other code in it or in the recipes here, or another network, is another run; comments,
+    docstrings and rows of results do not count.
     """
-    sources = models.CHECKPOINTS / "cifar10_cnn.safetensors", Path(benchmark), Path(__file__)
-    fingerprint = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:12]
-    return Path("build") / f"{Path(benchmark).stem}-{fingerprint}"
+    fingerprint = hashlib.sha256((models.CHECKPOINTS / "cifar10_cnn.safetensors").read_bytes())
+    for path in (Path(benchmark), Path(__file__)):
+        fingerprint.update(results.text_of(path).encode())
+    return Path("build") / f"{Path(benchmark).stem}-{fingerprint.hexdigest()[:12]}"
 
 
 class Report:

@@ -1,13 +1,12 @@
-"""benchmarks/results.json: what was measured, a row for each claim; and the tables drawn from it.
+"""benchmarks/results.json: what was measured, a row for each claim; README's table and the web site's are drawn from it.
 
-    python benchmarks/results.py                 draw README's table anew (between its two markers)
-    python benchmarks/results.py --page FILE     all rows, with every column, as a Markdown page
+    python benchmarks/results.py        draw README's table anew, between its two markers
 
 A row of "rows" has
 
     claim     what was measured, in words; no two rows have the same
     module    the module of the course that it belongs to, such as "02_magnitude", or "grading"
-    measured  the number, in `unit`: "pp" (percentage points of accuracy), "%", "x" (times as fast or as small), "s", "MB/s", ...
+    measured  the number, in `unit`: "pp" (percentage points of accuracy), "%", "x" (times as fast or as small), "s", ...
     interval  half the width of its 95% interval, in the same unit; null where it was measured once
     target    what was promised before it was measured, in the same unit, with `bound`, "at least" or "at most"; both null
               where nothing was promised: the number is a finding
@@ -21,23 +20,21 @@ A row of "rows" has
     trained   null, or the time of the oldest state that the run went on from instead of training again
     commit    HEAD when it was measured, with a "+" if the tree had changes that were not committed
     code      the hash of what the command runs: its file, all that this imports from benchmarks/, grading/ and tinyshrink, and
-              so on; docstrings and comments do not count. Null where the number was taken over from an older README.
-
-A row is stale when `code` is no longer the hash of these files; it says which commit it was measured at.
+              so on; docstrings, comments, annotations and layout do not count. Null where the number was taken over from an
+              older README. A row is stale when this is no longer the hash of these files
 """
 
 import argparse
 import ast
 import functools
 import hashlib
-import io
 import json
+import os
 import platform
 import re
 import subprocess
 import sys
 import time
-import tokenize
 from pathlib import Path
 
 from tinyshrink import files
@@ -45,22 +42,68 @@ from tinyshrink import files
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "benchmarks" / "results.json"
 MARKERS = "<!-- benchmarks: drawn by python benchmarks/results.py -->", "<!-- end of benchmarks -->"
+LEGEND = "**stale** (commit): measured there, and what the command runs has changed since. All rows: `benchmarks/results.json`."
 STARTED = time.time()
+SILENT = {"annotation", "returns", "type_params", "type_comment", "kind", "ctx"}
 COMMANDS = {  # of `make bench`, with minutes on two quiet cores
+    "digits_pruning.py": 4,
+    "mnist_pruning.py": 15,
+    "lottery_ticket.py": 12,
+    "cifar10_pruning.py": 10,
     "global_masks.py": 1,
+    "channel_zoo.py": 2,
+    "channels.py digits": 4,
+    "channels.py lenet5 --seeds 2": 10,
+    "channels.py cifar10": 60,
+    "transformer_layers.py --seeds 2": 4,
+    "distillation_few_labels.py digits": 4,
+    "distillation_few_labels.py mnist": 15,
+    "distillation_stages.py": 4,
+    "distillation_cifar10.py": 40,
+    "lowrank_svd.py": 2,
+    "lowrank_mnist.py": 10,
+    "lowrank_cifar10.py": 10,
+    "sparse_kernels.py products": 2,
+    "sparse_kernels.py convolutions": 1,
+    "sparse_kernels.py models": 2,
+    "quantization_int8.py": 10,
+    "deep_compression.py": 20,
+    "deep_compression_cifar10.py": 20,
+    "tiny_lenet.py --seeds 1": 60,
+    "huffman.py": 1,
+    "fuzz_packing.py": 10,
+    "allocation.py digits": 5,
+    "allocation.py cifar10": 12,
+    "greedy_selection.py": 4,
+    "exploration.py --jobs 2": 1,
+    "adaptive_search.py digits": 20,
+    "adaptive_search.py cifar10 --algorithm magnitude_sparsity": 120,
+    "pipeline.py digits": 10,
+    "pipeline.py cifar10": 30,
+    "onnx_export.py": 3,
+    "picture.py": 6,
+    "architecture_search.py": 15,
+    "grading.py rate": 12,
+    "grading.py thousand": 30,
+    "grading.py kill": 8,
+    "grading.py writer": 1,
+    "grading.py where": 1,
+    "grading.py catalogue": 6,
+    "grading.py hostile": 6,
 }
 
 
-def row(claim, measured, unit, *, most=None, least=None, met=None, anchor=None, ratio=None, seeds=None, note="", detail=False):
-    """A row for `record`. `measured` is a number, or a list with the result of each run (see intervals.interval).
+def row(claim, measured, unit, *, half=None, most=None, least=None, met=None, anchor=None, ratio=None, seeds=None, note="",
+        detail=False):  # fmt: skip
+    """A row for `record`. `measured` is a number, or a list with the result of each run, which gives the interval (`half`) too.
 
-    With the units "pp" and "%", `measured` and the target (`most` or `least`) are fractions, and are written times 100.
+    With the units "pp" and "%", `measured`, `half` and the target (`most` or `least`) are fractions, and are written times 100.
     `met` is for a promise that is more than measured <= most or measured >= least.
     """
     from intervals import interval  # scipy, which drawing does without
 
     scale = 100 if unit in ("pp", "%") else 1
-    middle, half = interval(measured) if isinstance(measured, (list, tuple)) else (float(measured), float("nan"))
+    middle, half = interval(measured) if isinstance(measured, (list, tuple)) else (float(measured), half)
     target = least if most is None else most
     if met is None:
         met = target is None or (middle >= target if most is None else middle <= target)
@@ -78,7 +121,7 @@ def record(module, rows, states=()):
 
     `states` are the files with trained states that the command left, of this run or of an earlier one.
     """
-    command = " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = called()
     if command not in COMMANDS:
         print(f"Not recorded: make bench runs {Path(sys.argv[0]).name} with other options")
         return
@@ -96,11 +139,17 @@ def record(module, rows, states=()):
     add([one | facts for one in rows])
 
 
+def called():
+    """The command of this process, as COMMANDS has it."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+
+
 def add(rows):
     """Write rows, all of one command, into results.json in the place of the rows of this command and of these claims."""
-    claims = {one["claim"] for one in rows}
-    others = [one for one in load() if one["claim"] not in claims and one["command"] != rows[0]["command"]]
-    everything = sorted(others + rows, key=lambda one: one["module"])
+    claims, order = {one["claim"] for one in rows}, [f"python benchmarks/{command}" for command in COMMANDS]
+    kept = set(order) - {rows[0]["command"]}
+    others = [one for one in load() if one["claim"] not in claims and one["command"] in kept]
+    everything = sorted(others + rows, key=lambda one: (one["module"], order.index(one["command"])))
     text = json.dumps({"about": "see benchmarks/results.py", "rows": everything}, indent=1, ensure_ascii=False)
     with files.whole(FILE) as part:
         part.write_text(text + "\n", encoding="utf-8")
@@ -117,8 +166,8 @@ def machine():
 
     name = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        name = next(re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())[:1].__iter__(), name)
-    return f"{name}, {torch.get_num_threads()} threads, {platform.system()}, torch {torch.__version__}"
+        name = (re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8")) or [name])[0]
+    return f"{name}, {os.cpu_count()} cores, {platform.system()}, torch {torch.__version__}"
 
 
 def commit():
@@ -132,22 +181,27 @@ def commit():
 
 @functools.cache
 def text_of(path):
-    """The source of a file without docstrings, comments, blank lines and what it hands to this module."""
-    source = path.read_text(encoding="utf-8")
-    lines = source.splitlines()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type == tokenize.COMMENT:
-            number, column = token.start
-            lines[number - 1] = lines[number - 1][:column]
-    for node in ast.walk(ast.parse(source)):
-        reports = isinstance(node, ast.Expr) and ast.unparse(node).startswith("results.record(")
-        imports = isinstance(node, ast.Import) and node.names[0].name == "results"
-        start = node if reports or imports else None
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(node):
-            start = node.body[0]
-        if start:
-            lines[start.lineno - 1 : start.end_lineno] = [""] * (start.end_lineno - start.lineno + 1)
-    return "\n".join(line.rstrip() for line in lines if line.strip())
+    """What a file computes, as text: its syntax without docstrings, annotations, imports, and what it hands to this module."""
+    return json.dumps(plain(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def plain(node):
+    """A piece of syntax as nested lists that are the same in every version of Python."""
+    if isinstance(node, list):
+        return [plain(one) for one in node if not silent(one)]
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = ((name, value) for name, value in ast.iter_fields(node) if name not in SILENT and value not in (None, []))
+    return [type(node).__name__, *([name, plain(value)] for name, value in fields)]
+
+
+def silent(node):
+    """Whether a statement changes no result: a docstring, an import (whose file counts itself), rows for results.json."""
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return True
+    value = getattr(node, "value", None) if isinstance(node, (ast.Expr, ast.Assign, ast.AugAssign)) else None
+    text = isinstance(value, ast.Constant) and isinstance(value.value, str) and isinstance(node, ast.Expr)
+    return text or (value is not None and re.search(r"\bresults\.(row|record)\(", ast.unparse(value)) is not None)
 
 
 @functools.cache
@@ -202,56 +256,41 @@ def measured(one):
         half = number(one["interval"], one["unit"]).lstrip("+")
         text = f"{text.removesuffix(one['unit']).rstrip()} ± {half}"
     more = [f"{one['seeds']} seeds" if one["seeds"] and one["seeds"] > 1 else "", one["note"]]
-    more.append(f"**stale**: measured at {one['commit']}, code has changed since" if stale(one) else "")
+    more.append(f"**stale** ({one['commit']})" if stale(one) else "")
     return "; ".join(filter(None, [text, *more]))
 
 
 def target(one):
     if one["target"] is None:
         return ""
-    return f"{one['bound']} {number(one['target'], one['unit']).lstrip('+')}: {'met' if one['met'] else '**missed**'}"
-
-
-def table(rows, columns):
-    """Rows as a Markdown table; `columns` is {title: function of a row}."""
-    cells = [list(columns), ["---"] * len(columns), *([show(one) for show in columns.values()] for one in rows)]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in cells)
-
-
-SHORT = {
-    "claim": lambda one: one["claim"],
-    "measured": measured,
-    "target": target,
-    "command": lambda one: f"`{one['command']}`",
-}
-LONG = {"module": lambda one: one["module"], **SHORT} | {
-    "against": lambda one: one["anchor"] or "",
-    "ratio": lambda one: "" if one["ratio"] is None else f"{one['ratio']:.3g}",
-    "commit": lambda one: one["commit"],
-    "date": lambda one: one["date"],
-    "machine": lambda one: one["machine"],
-}
+    unit = one["unit"] if one["unit"] in ("x", "%") else f" {one['unit']}"
+    return f"{one['bound']} {one['target']:g}{unit}: {'met' if one['met'] else '**missed**'}"
 
 
 def readme(text):
-    """README's text with the table of today between the markers."""
+    """README's text with the table of today between the markers; a row that is a detail is left out if its target is met."""
+    lines, before = ["| claim | measured | target | command |", "|---|---|---|---|"], None
+    for one in load():
+        if one["met"] and one["detail"]:
+            continue
+        command = "the same" if one["command"] == before else f"`{one['command']}`"
+        cells = one["claim"], measured(one), target(one), command
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        before = one["command"]
     start, end = (text.index(marker) for marker in MARKERS)
-    drawn = table([one for one in load() if not one["detail"]], SHORT)
-    return f"{text[:start]}{MARKERS[0]}\n\n{drawn}\n\n{text[end:]}"
+    return "\n".join([text[:start] + MARKERS[0], "", LEGEND, "", *lines, "", text[end:]])
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--page", type=Path, help="write all rows there, instead of README's table")
-    path = parser.parse_args().page
-    if path:
-        text = f"# What was measured\n\n{table(load(), LONG)}\n"
-    else:
-        path = ROOT / "README.md"
-        text = readme(path.read_text(encoding="utf-8"))
+def draw():
+    """Write README's table."""
+    path = ROOT / "README.md"
     with files.whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+        part.write_text(readme(path.read_text(encoding="utf-8")), encoding="utf-8")
 
+
+if called() in COMMANDS:
+    code(called())  # kept: of the files as they are now, whatever changes until the rows are written
 
 if __name__ == "__main__":
-    main()
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    draw()

@@ -10,6 +10,7 @@ every other one; removes half of the heads. Prints accuracy on the 360 test imag
 
 import argparse
 
+import results
 import torch
 from intervals import points
 from rich.console import Console
@@ -44,12 +45,12 @@ def run(seed, digits):
         "every other one stays": structured.drop_layers(model, range(0, depth, 2)),
         "half the heads": structured.prune_heads(model, 0.5),
     }
-    results = {}
+    outcomes = {}
     for way, smaller in ways.items():
         after = training.evaluate(smaller, digits.test)
         fit(smaller, digits, RECOVERY, 2e-3, seed)
-        results[way] = smaller, after, training.evaluate(smaller, digits.test)
-    return model, training.evaluate(model, digits.test), alone, results
+        outcomes[way] = smaller, after, training.evaluate(smaller, digits.test)
+    return model, training.evaluate(model, digits.test), alone, outcomes
 
 
 def main():
@@ -57,27 +58,36 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     seeds, digits = range(parser.parse_args().seeds), data.load("digits")
     runs = [run(seed, digits) for seed in track(seeds, description="seeds")]
-    model, _, alone, results = runs[-1]
+    model, _, alone, outcomes = runs[-1]
     x = digits.test.x[:64]
     dense = [accuracy for _, accuracy, _, _ in runs]
     table = Table(
         "", "after, %", "after recovery, %", "speedup", "parameters", title=f"transformer on digits, {len(seeds)} seeds"
     )
     table.add_row("whole", points(dense, sign=""), "", "", f"{metrics.count_parameters(model):,}")
+    rows, dense_name = [], f"whole, {points(dense, sign='')}%"
     model.eval()
     with torch.no_grad():
-        for way, (smaller, _, _) in results.items():
+        for way, (smaller, _, _) in outcomes.items():
             smaller.eval()
             speedup = metrics.paired_speedup(lambda: model(x), lambda smaller=smaller: smaller(x), repeats=100, warmup=10)
             after, recovered = ([each[3][way][place] for each in runs] for place in (1, 2))
             parameters = f"{metrics.count_parameters(smaller):,}"
             table.add_row(way, points(after, sign=""), points(recovered, sign=""), f"{speedup:.2f}x", parameters)
+            what, minor = f"transformer for digits, {way}", way not in ("the first three stay", "half the heads")
+            note, lost = f"{points(after, sign='')}% before", [a - b for a, b in zip(dense, recovered)]
+            options = {"anchor": dense_name, "seeds": len(seeds), "note": note, "detail": minor}
+            rows += [results.row(f"{what}: loss after recovery", lost, "pp", **options)]
+            rows += [results.row(f"{what}: speed, batch of 64", speedup, "x", anchor="whole", detail=minor)]
     Console(width=120).print(table)
     layers = Table("layer dropped alone", "costs on validation, pp", title="which layers are safe to drop, no recovery")
     for position in alone:
         layers.add_row(str(position), points([each[2][position] for each in runs]))
+        what, costs = f"transformer for digits without layer {position}: loss", [each[2][position] for each in runs]
+        rows += [results.row(what, costs, "pp", anchor=dense_name, seeds=len(seeds), detail=True)]
     Console().print(layers)
     print(f"{torch.get_num_threads()} thread(s)")
+    results.record("03_structured", rows)
 
 
 if __name__ == "__main__":

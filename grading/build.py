@@ -123,18 +123,51 @@ def check(cell, modules):
         test = call.func.attr if is_hidden else call.func.id
         arguments = ", ".join(ast.unparse(argument) for argument in call.args)
         path = test_file(test, modules, is_hidden)
-        (hidden if is_hidden else visible).append((source_of(path, test), f"{test}({arguments})"))
+        (hidden if is_hidden else visible).append((path, source_of(path, test), f"{test}({arguments})"))
 
     def cell_part(tests):
-        calls = [call for _, call in tests]
+        calls = [call for *_, call in tests]
         if plugged:
             calls = [f'with plug({target}, "{name}"):', *(f"    {call}" for call in calls)]
-        return "\n\n\n".join([*(source for source, _ in tests), "\n".join(calls)])
+        return "\n\n\n".join([*(source for _, source, _ in tests), "\n".join(calls)])
 
     parts = [cell_part(visible)] if visible else []
     if hidden:
-        parts.append("\n".join([HIDDEN[0], cell_part(hidden), HIDDEN[1]]))
+        parts.append("\n".join([HIDDEN[0], *imports(hidden), cell_part(hidden), HIDDEN[1]]))
     return "\n".join(parts)
+
+
+def imports(tests):
+    """The imports of their files that (path, source, call) tests need: a notebook need not have what hidden ones use."""
+    found = {}
+    for path, source, _ in tests:
+        used = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                names = [alias for alias in node.names if (alias.asname or alias.name) in used]
+                for alias in names:
+                    origin = f"from {node.module} " if isinstance(node, ast.ImportFrom) else ""
+                    found[f"{origin}import {ast.unparse(alias)}"] = True
+    return list(found)
+
+
+def exercises(lesson):
+    """{"module.function": (grade_id of its cell, [(path, name) of each of its tests])} of the exercises of a lesson."""
+    text = jupytext.read(lesson, fmt="md:myst")
+    modules = text.metadata["tinyshrink"]["module"].split()
+    found = {}
+    for cell in text.cells:
+        tags = cell.metadata.get("tags", [])
+        if "exercise" in tags:
+            names = cell.source.split()
+            found |= {name: (names[0].rsplit(".")[-1], []) for name in names}
+        elif "check" in tags and "plug" in cell.metadata:
+            for statement in ast.parse(cell.source).body:
+                call = statement.value.func
+                hidden = isinstance(call, ast.Attribute)
+                test = call.attr if hidden else call.id
+                found[cell.metadata["plug"]][1].append((test_file(test, modules, hidden), test))
+    return found
 
 
 def nbgrader_metadata(grade_id, *, grade=False, solution=False, points=None):

@@ -8,7 +8,6 @@ as a student's would, and the checks that a lesson has for that exercise are run
 """
 
 import argparse
-import ast
 import importlib
 import importlib.util
 import inspect
@@ -18,7 +17,6 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-import jupytext
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -48,17 +46,8 @@ def checks():
     """{"module.function": [test functions]} of every exercise of every lesson, visible and hidden ones."""
     found = {}
     for lesson in build.lessons():
-        text = jupytext.read(lesson, fmt="md:myst")
-        modules = text.metadata["tinyshrink"]["module"].split()
-        for cell in text.cells:
-            plugged = cell.metadata.get("plug")
-            if cell.cell_type != "code" or not plugged:
-                continue
-            for statement in ast.parse(cell.source).body:
-                hidden = isinstance(statement.value.func, ast.Attribute)
-                name = statement.value.func.attr if hidden else statement.value.func.id
-                tests = _load(build.test_file(name, modules, hidden))
-                found.setdefault(plugged, []).append(getattr(tests, name))
+        for exercise, (_, tests) in build.exercises(lesson).items():
+            found[exercise] = [getattr(_load(path), name) for path, name in tests]
     return found
 
 

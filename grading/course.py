@@ -32,7 +32,7 @@ def quiet_stderr():
     """Drop what this process and its kernels log on stderr: the results say what went wrong."""
     sys.stderr.flush()
     kept = os.dup(2)
-    with open(os.devnull, "w") as nowhere:
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield

@@ -4,9 +4,10 @@ import copy
 import json
 import math
 import os
+import pathlib
 import random
 import signal
-import sys
+import tempfile
 import warnings
 
 import pytest
@@ -100,6 +101,10 @@ def test_next_untried_ends_at_the_ends():
     assert top.final, f"a rate that was set back to max_rate is the last one, final=True: got {top}"
     again = adaptive.next_untried(adaptive.Move(0.9, 0.1, 1), {0.9: True, 0.95: True}, max_rate=0.95)
     assert again is None, f"max_rate was tried already, so the search is over: got {again}"
+    again = adaptive.next_untried(adaptive.Move(0.9, 0.1, 1), {0.9: True, 0.95: False}, max_rate=0.95)
+    assert again is None, f"max_rate was tried already, good or not, so the search is over: got {again}"
+    small = adaptive.next_untried(adaptive.Move(0.94, 0.04, -1), {0.94: True}, minimal_step=0.025, max_rate=0.95)
+    assert small is None, f"the step is 0.02, below 0.025, so the search is over, whatever max_rate is: got {small}"
     exact = adaptive.next_untried(adaptive.Move(0.9, 0.1, 1), {0.9: True}, max_rate=1.0)
     assert exact is not None and exact.rate == 1 and not exact.final, f"a rate of just max_rate is an ordinary one, got {exact}"
 
@@ -112,6 +117,9 @@ def test_keep_snapshot_takes_the_higher_rate_then_the_accuracy():
         ((0.3, 0.91), (0.3, 0.92), False),
         ((0.3, 0.91), (0.3, 0.91), False),
         ((0.0, 0.89), None, True),
+        ((0.0, 0.90), (0.0, 0.95), False),  # a rate of 0 is a rate
+        ((0.4125, 0.90), (0.4062, 0.95), True),
+        ((0.3, 0.9101), (0.3, 0.91), True),
     ):
         got = adaptive.keep_snapshot(*candidate, best, 0.89)
         assert got == expected, f"(rate, accuracy) {candidate} after {best}, smallest 0.89: expected {expected}, got {got}"
@@ -128,7 +136,7 @@ def check_relative(answer, original):
     assert isinstance(answer, (int, float)), f"set answer_relative to a number of percent, it is {answer!r}"
     got, expected = original * (1 - answer / 100), original - 0.01
     said = f"{answer}% of {original:.4f} allows {got:.5f}, and one percentage point {expected:.5f}"
-    assert abs(got - expected) < 2e-4, f"{said}: what percentage of the original is 0.01?"
+    assert abs(got - expected) < 5e-5, f"{said}: what percentage of the original is 0.01?"
 
 
 def check_wasted(answer, history, smallest):
@@ -142,11 +150,15 @@ def check_wasted(answer, history, smallest):
 def check_success(original, small, result, original_test, small_test):
     digits = data.load("digits")
     assert result is not None and isinstance(small, nn.Module), "set small, result, original_test and small_test"
+    with tempfile.TemporaryDirectory() as folder:  # only what a file can hold counts: layers and tensors
+        packing.save(small, pathlib.Path(folder, "small.tsh"))
+        small = packing.load(pathlib.Path(folder, "small.tsh"))
     for name, model, value in (("original_test", original, original_test), ("small_test", small, small_test)):
         real = training.evaluate(model, digits.test)
         assert value is not None and abs(value - real) < 0.004, f"{name} should be {real:.4f}, the test accuracy, not {value}"
     fewer = metrics.count_parameters(original) / metrics.count_parameters(small)
     assert fewer >= 6, f"at least 6 times fewer parameters are asked for, you have {fewer:.1f}"
+    assert isinstance(result, adaptive.AdaptiveResult), f"result is what the search gave back, not {result!r}"
     assert result.epochs <= 45, f"at most 45 epochs are allowed, your search took {result.epochs}"
     lost = original_test - small_test
     assert lost <= 0.025 + 1e-9, f"at most 2.5 pp on test are allowed, you lost {100 * lost:.2f}"
@@ -200,7 +212,7 @@ class Fake:
         if not self.searching and self.path:
             object.__setattr__(self, "rate", self.path[self.trained])
         if self.log:
-            with open(self.log, "a") as file:
+            with open(self.log, "a", encoding="utf-8") as file:
                 file.write(f"{self.trained}\n")
         self.trained += 1
         self.weights = self.weights * 0.9 + self.rate + torch.arange(3)
@@ -405,7 +417,7 @@ def test_a_full_disk_loses_nothing(tmp_path, monkeypatch):
     assert epochs[0] == 5
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="os.fork with PyTorch is safe on Linux only")
+@pytest.mark.linux  # os.fork with PyTorch is not safe elsewhere
 def test_killed_20_times_at_random_moments_it_finds_the_same(tmp_path):
     config = adaptive.AdaptiveConfig(**SETTINGS | {"patience_epochs": 5, "validate_every_n_epochs": 2})
     undisturbed = Fake(cliff(0.43), wear=0.012)
@@ -711,6 +723,7 @@ def test_a_wrong_answer_is_told():
     for check, arguments in (
         (check_relative, (None, 0.98)),
         (check_relative, (1, 0.6)),
+        (check_relative, (1, 0.9806)),
         (check_relative, (0.98, 0.9)),
         (check_wasted, (None, history, 0.89)),
         (check_wasted, ([0.3], history, 0.89)),

@@ -19,16 +19,20 @@ def test_kmeans_codebook_by_hand():
         ([10.0, -3.0, 11.0, -2.0, -1.0], 1, [-2.0, 10.5], [1, 0, 1, 0, 0]),  # not in order
         ([0.0, 3.0, 4.0, 10.0], 1, [7 / 3, 10.0], [0, 0, 0, 1]),  # 0 and 10, then 7/3 and 10
         ([0.0, 4.0, 6.0, 7.0, 10.0], 1, [2.0, 23 / 3], [0, 0, 1, 1, 1]),
+        ([0.0, 1.0, 2.0], 1, [0.5, 2.0], [0, 0, 1]),  # 1 is halfway between 0 and 2: to the lower one
     ):
         got, places = coding.kmeans_codebook(torch.tensor(values), bits)
         close = got.shape == (len(codebook),) and torch.allclose(got, torch.tensor(codebook), atol=1e-5)
         assert close, f"{values} with {bits} bit: expected the codebook {codebook}, ascending, got {got.tolist()}"
         assert places.tolist() == indices, f"{values}: expected the indices {indices}, got {places.tolist()}"
+    for init, expected in (("linear", [0.4, 5.0]), ("quantile", [0.0, 3.5])):  # where it starts decides where it ends
+        got = coding.kmeans_codebook(torch.tensor([0.0, 0, 0, 0, 2, 5]), 1, init)[0].tolist()
+        assert np.allclose(got, expected), f"0, 0, 0, 0, 2, 5 with 1 bit, init {init!r}: expected {expected}, got {got}"
 
 
 def test_kmeans_codebook_shares_with_the_nearest():
     generator = torch.Generator().manual_seed(0)
-    values = torch.randn(40, 50, generator=generator)
+    values = torch.randn(50, 40, generator=generator).T  # not contiguous in memory
     codebook, indices = coding.kmeans_codebook(values, 3)
     assert indices.shape == values.shape, f"indices have the shape of the values, (40, 50), got {tuple(indices.shape)}"
     assert indices.dtype == torch.int64, f"indices are int64 (PyTorch takes uint8 for a mask), got {indices.dtype}"
@@ -38,6 +42,8 @@ def test_kmeans_codebook_shares_with_the_nearest():
     means = torch.stack([values[indices == i].mean() for i in range(len(codebook))])
     error = float((means - codebook).abs().max())
     assert error < 0.02, f"each centroid is the mean of its values: one is {error:.3g} off, go on until nothing moves"
+    exact, _ = coding.kmeans_codebook(values.double(), 3)
+    assert exact.dtype == torch.float64, f"the codebook has the dtype of the values, float64, got {exact.dtype}"
 
 
 def test_kmeans_codebook_drops_what_nobody_uses():
@@ -63,8 +69,13 @@ def test_relative_index_by_hand():
     ):
         mask = torch.zeros(size, dtype=torch.bool)
         mask[positions] = True
-        got = coding.relative_index(mask, bits).tolist()
+        codes = coding.relative_index(mask, bits)
+        got = codes.tolist()
         assert got == expected, f"nonzeros at {positions} of {size} with {bits} bits: expected {expected}, got {got}"
+        assert codes.dtype == torch.int64, f"codes are int64, got {codes.dtype}"
+    turned = torch.tensor([[True, True, False], [False, False, False]]).T  # row by row: x. x. ..
+    got = coding.relative_index(turned, 3).tolist()
+    assert got == [0, 1], f"the transposed mask {turned.tolist()}, row by row: expected [0, 1], got {got}"
 
 
 def test_relative_index_finds_every_nonzero_again():
@@ -94,7 +105,7 @@ def test_code_lengths_by_hand():
 
 
 def test_code_lengths_make_the_shortest_message():
-    for counts in ([4, 3, 2, 2, 1], [10, 10, 10, 1, 1], [7, 6, 5, 4, 3], [100, 1, 1, 1, 1], [2, 2, 3, 3, 3]):
+    for counts in ([4, 3, 2, 2, 1], [10, 10, 10, 1, 1], [15, 7, 6, 6, 5], [100, 1, 1, 1, 1], [2, 2, 3, 3, 3]):
         lengths = coding.code_lengths(counts)
         bits = sum(count * length for count, length in zip(counts, lengths))
         possible = (other for other in itertools.product(range(1, 6), repeat=5) if sum(2.0**-n for n in other) <= 1)
@@ -111,6 +122,8 @@ def test_canonical_codes_by_hand():
         ([3, 3, 2, 3, 2, 3], ["100", "101", "00", "110", "01", "111"]),
         ([0, 0, 1], ["", "", "0"]),
         ([4, 1, 4], ["1000", "0", "1001"]),  # from 0 to 1000: the next one, with three zeros appended
+        ([], []),
+        ([0, 0], ["", ""]),
     ):
         codes = coding.canonical_codes(lengths)
         got = [format(code, f"0{length}b") if length else "" for code, length in zip(codes, lengths)]

@@ -31,15 +31,19 @@ def test_violations_at_the_edge():
         ((1, 0.5, 0.9), {"max_bytes": 0, "max_ms": 0.0}, ["bytes", "ms"]),
         ((1, 0.5, math.nan), {"min_accuracy": 0.5}, ["accuracy"]),
         ((1, math.nan, math.nan), {"max_ms": 5}, ["ms"]),
+        ((math.nan, 1, 0.9), {"max_bytes": 5}, ["bytes"]),
+        ((1, 1.0001, 0.9199), {"max_ms": 1, "min_accuracy": 0.92}, ["ms", "accuracy"]),
     ):
         got = deploy.violations(*given, **limits)
         said = f"bytes, ms, accuracy {given}, limits {limits}: {expected or 'nothing'} should be missed"
         assert list(got) == expected, f"{said}, got {got}"
+        unknown = [name for name, value in zip(("bytes", "ms", "accuracy"), given) if math.isnan(value) and name in got]
+        assert all(math.isnan(got[name]) for name in unknown), f"{said}; by how much nobody knows, NaN: got {got}"
 
 
 def test_choose_takes_the_most_accurate_that_meets_all():
     numbers = {"a": (100, 2.0, 0.97), "b": (50, 2.0, 0.95), "c": (50, 9.0, 0.99), "d": (10, 1.0, 0.60)}
-    rows = {name: pipeline.Row(name, 1, 1, size, 1, ms, right) for name, (size, ms, right) in numbers.items()}
+    rows = {name: pipeline.Row(f"stage {name}", 1, 1, size, 1, ms, right) for name, (size, ms, right) in numbers.items()}
     for limits, expected in (
         ({}, "c"),
         ({"max_ms": 5}, "a"),
@@ -68,7 +72,8 @@ def test_choose_breaks_ties_by_bytes_then_ms_then_order():
 def test_fitting_lets_a_no_win_whatever_the_order():
     want = decide.Rule("a", ("Code", "Prune"), architectures=("cnn", "rnn"))
     forbid, again = decide.Rule("b", ("Prune",), use=False, architectures=("rnn",)), decide.Rule("c", ("Prune", "Quantize"))
-    for rules in ((want, forbid, again), (again, forbid, want), (forbid, again, want)):
+    vain = decide.Rule("d", ("Prune",))
+    for rules in ((want, forbid, again, vain), (again, forbid, want), (forbid, vain, again, want)):
         for architecture, expected in (("cnn", ("Prune", "Quantize", "Code")), ("rnn", ("Quantize", "Code"))):
             stages, used = decide.fitting(rules, architecture, "cpu", 0.1)
             fit = tuple(rule for rule in rules if architecture in rule.architectures)
@@ -80,6 +85,7 @@ def test_fitting_lets_a_no_win_whatever_the_order():
 def test_fitting_knows_the_ends_of_a_range():
     rules = (decide.Rule("low", ("Quantize",), tolerance=(0.0, 0.02)), decide.Rule("high", ("Distill",), tolerance=(0.02, 1.0)))
     rules += (decide.Rule("sparse", ("Prune",), hardware=("sparse",)),)
+    rules += (decide.Rule("no", ("Quantize", "Prune"), use=False, tolerance=(0.5, 1.0)),)  # says nothing below 0.5
     for tolerance, hardware, expected in (
         (0.0, "cpu", ("Quantize",)),
         (0.019, "cpu", ("Quantize",)),

@@ -26,6 +26,7 @@ def test_knee_is_farthest_above_the_line():
         ((1000, 400, 300, 10), (0.9, 0.88, 0.4, 0.1), 400),
         ((1000, 500, 200, 100), (0.8, 0.79, 0.72, 0.4), 200),  # the largest fall comes after, but is no knee of its own
         ((1000, 900, 300, 100), (0.8, 0.5, 0.45, 0.1), 300),  # and here it comes first
+        ((100, 60, 50, 10), (0.5, 0.9, 0.82, 0.1), 60),  # the largest network is not the best one
     ):
         curve = [Point(0, cost, cost / costs[0], score) for cost, score in zip(costs, scores)]
         got = degradation.knee(curve)
@@ -59,6 +60,12 @@ def test_smallest_amount_of_a_smooth_ratio():
         assert list(steps) == asked, f"steps should be what was measured, in order and each once: {asked}, got {list(steps)}"
         assert steps[amount] == ratio_of(amount), f"steps should hold the ratio at {amount}, got {steps}"
         assert len(steps) <= 15, f"each step is a compression and costs time: 15 are enough here, you took {len(steps)}"
+        amount, _ = degradation.smallest_amount(ratio_of, target, tolerance=0)
+        assert expected <= amount + 1e-9 and amount - expected <= 1e-4, f"{said}: tolerance 0 wants it to 1e-4, got {amount}"
+        _, steps = degradation.smallest_amount(ratio_of, target, tolerance=0.1)
+        assert len(steps) <= 5, f"{said}: with a tolerance of 0.1 five steps are enough, you took {len(steps)}"
+    got = degradation.smallest_amount(lambda amount: 1 - amount, 0.5, most=0.5)[0]
+    assert got == 0.5, f"`most` removes exactly what is asked: expected the amount 0.5, got {got}"
 
 
 def test_smallest_amount_at_a_jump():
@@ -68,6 +75,9 @@ def test_smallest_amount_at_a_jump():
         said = f"the ratio is above 0.7 below amount {jump} and {below} from there on, 0.5 is asked"
         assert jump <= amount <= jump + 1e-4, f"{said}: expected {jump}, or up to 1e-4 more, got {amount}"
         assert len(steps) <= 18, f"{said}: stop when the amount is known to 1e-4, you measured {len(steps)} times"
+        uneven = lambda amount, ratio_of=ratio_of: ratio_of(amount) + 4e-4 * np.sin(1e5 * amount)
+        amount, _ = degradation.smallest_amount(uneven, 0.5)  # a byte more or less must not stop it
+        assert jump <= amount <= jump + 1e-4, f"{said}, give or take 0.0004: expected {jump}, or up to 1e-4 more, got {amount}"
 
 
 def test_smallest_amount_says_what_cannot_be():
@@ -80,6 +90,11 @@ def test_smallest_amount_says_what_cannot_be():
     try:
         got = degradation.smallest_amount(lambda amount: 0.05 if amount > 0.9 or 0.2 < amount < 0.4 else 0.5 + amount, 0.1)
         raise AssertionError(f"the ratio rises from amount 0 to 0.5: expected a ValueError that says so, got {got}")
+    except ValueError:
+        pass
+    try:
+        got = degradation.smallest_amount(lambda amount: 0.2 if 0.4 < amount < 0.6 else max(0.5, 1 - amount), 0.6)
+        raise AssertionError(f"the ratio is 0.2 at amount 0.5 and 0.5 at 0.99: expected a ValueError, got {got}")
     except ValueError:
         pass
     assert degradation.smallest_amount(lambda amount: 1 - amount, 1.0)[0] == 0, "a target of 1 asks for nothing: amount 0"
@@ -110,6 +125,8 @@ def test_bootstrap_interval_repeats_itself():
     assert first == second, f"the same seed should give the same interval, got {first} and {second}"
     assert degradation.bootstrap_interval(values, seed=4) != first, "another seed should draw other examples"
     assert torch.rand(1).item() == expected, "the caller's random numbers were used up: draw from a generator of your own"
+    low, high = degradation.bootstrap_interval(values, resamples=1)
+    assert low == high, f"of one resample there is one mean, so both ends are the same: got {(low, high)}"
     low, high = degradation.bootstrap_interval(torch.full((20,), 0.25))
     assert abs(low - 0.25) < 1e-6 and abs(high - 0.25) < 1e-6, f"twenty times 0.25: expected (0.25, 0.25), got {(low, high)}"
 
@@ -121,6 +138,7 @@ def test_allocate_takes_the_cheapest_first():
         ({"a": {0.5: 0.0, 0.9: 0.4}, "b": {0.5: 0.2, 0.9: 0.3}}, {"a": 10, "b": 10}, 0.6, {"a": 0.5, "b": 0.7}),
         ({"a": {0.8: 0.0}, "b": {0.8: 0.3}}, {"a": 50, "b": 50, "c": 100}, 0.3, {"a": 0.8, "b": 0.4}),  # c is left whole
         ({"a": {0.5: 0.4, 0.9: 0.4}, "b": {0.9: 0.2}}, {"a": 100, "b": 100}, 0.2, {"a": 0.0, "b": 0.4}),  # a hump is no bargain
+        ({"a": {0.9: 0.0}, "b": {0.5: 0.0}}, {"a": 100, "b": 100}, 0.3, {"a": 0.1, "b": 0.5}),  # a tie: 0.5 ends first
     ):
         got = degradation.allocate(curves, sizes, amount)
         said = f"curves {curves}, sizes {sizes}, {amount} to be removed: expected {expected}, got {got}"
@@ -195,6 +213,21 @@ def test_validate_looks_at_each_class():
         assert verdict.exit_code == (1 if expected else 0), f"{said}: got exit code {verdict.exit_code}, {verdict.reasons}"
 
 
+def test_validate_leaves_the_models_as_they_are():
+    labels = 2 + 3 * (torch.arange(1000) % 2)  # classes 2 and 5, no others
+    model, original, examples = checking.answering(labels, wrong_after=range(30))
+    model, original = (nn.Sequential(network, nn.Dropout(0.9)) for network in (model, original))
+    verdict = degradation.validate(model, original, data.Split(*examples), 0.05)
+    assert model.training and original.training, "the models were in train mode, and are not any more"
+    said = "in eval mode 30 of 1000 examples are lost (in train mode, with dropout, more)"
+    assert abs(verdict.overall.mean - 0.03) < 1e-6, f"{said}: expected a drop of 0.03, got {verdict.overall}"
+    assert sorted(verdict.classes) == [2, 5], f"the examples are of classes 2 and 5, yours are {sorted(verdict.classes)}"
+    same = degradation.validate(original, original, data.Split(*examples), 0.0)
+    assert same.exit_code == 0, f"nothing is lost and nothing may be: that is within it, got {same!r}"
+    strict = degradation.validate(model, original, data.Split(*examples), 0.001)
+    assert all(isinstance(reason, str) for reason in strict.reasons), f"reasons are strings, got {strict.reasons}"
+
+
 def check_technique(answer, curves):
     assert isinstance(answer, str) and answer in curves, f"set answer_technique to one of {list(curves)}, got {answer!r}"
     smallest = {name: degradation.last_within(curve, 0.01).cost for name, curve in curves.items()}
@@ -222,16 +255,20 @@ def check_images(answer, verdict, count):
 
 def check_success(dense, ours, uniform, split):
     assert isinstance(ours, nn.Module) and isinstance(uniform, nn.Module), "set ours and uniform to models"
+    copies = copy.deepcopy(dense), copy.deepcopy(dense)  # only tensors count, whatever else a model may hold
+    for network, model in zip(copies, (ours, uniform)):
+        network.load_state_dict(model.state_dict())
+    ours, uniform = copies
     zeros = [sum(int((w == 0).sum()) for w in metrics.weights(model).values()) for model in (dense, ours, uniform)]
     total = sum(w.numel() for w in metrics.weights(dense).values())
     assert zeros[1] == round(0.85 * total), f"remove exactly {round(0.85 * total):,} of {total:,} weights, yours {zeros[1]:,}"
     assert abs(zeros[2] - zeros[1]) <= 5, f"the uniform one should have as many zeros, it has {zeros[2]:,}"
     shares = [float((w == 0).float().mean()) for w in metrics.weights(uniform).values()]
     assert max(shares) - min(shares) < 0.01, f"uniform means the same share of each layer, got {shares}"
-    kept = {name: weight[weight != 0] for name, weight in metrics.weights(ours).items()}
-    before = metrics.weights(dense)
-    same = all(torch.equal(kept[name], before[name][metrics.weights(ours)[name] != 0]) for name in kept)
-    assert same, "nothing may be trained here: the weights that are left should be those of the dense network"
+    for model in copies:
+        pairs = zip(model.state_dict().items(), dense.state_dict().values())
+        same = all(torch.equal(new, torch.where(new == 0, new, old)) for (_, new), old in pairs)
+        assert same, "nothing may be trained here: what is not zero should be as in the dense network"
     scores = [training.evaluate(model, split) for model in (ours, uniform)]
     assert scores[0] >= scores[1] + 0.1, f"allocated {scores[0]:.2%}, uniform {scores[1]:.2%}: expected 10 pp more at least"
 

@@ -107,6 +107,8 @@ def test_frozen_model_is_in_eval_mode_and_takes_no_gradient():
         first, second = model(x), model(x)
         assert torch.equal(first, second), "asked twice, the model gave two answers: is dropout on?"
         assert not first.requires_grad, "its answers carry a gradient: parameters still require one"
+        said = "another network is trained while this one is frozen: torch.no_grad() would stop that one's gradients too"
+        assert torch.is_grad_enabled(), said
     changed = [name for name, value in model.state_dict().items() if not torch.equal(value, before[name])]
     assert not changed, f"these changed while it was frozen: {', '.join(changed)}"
 
@@ -142,6 +144,11 @@ def test_hint_loss_by_hand():
         got = distillation.hint_loss(student, teacher, projection)
         assert got.ndim == 0, f"the loss is one number, got shape {tuple(got.shape)}"
         assert abs(got.item() - expected) < 1e-6, f"teacher {teacher.tolist()}: expected {expected}, got {got.item():.6f}"
+    try:
+        got = distillation.hint_loss(student, torch.ones(1, 1, 3), projection)
+    except ValueError:
+        return
+    raise AssertionError(f"two positions and a hint of one do not fit: a ValueError was expected, got {got}")
 
 
 def test_hint_loss_trains_student_and_projection_alone():
@@ -169,6 +176,19 @@ def test_attention_loss_by_hand():
         assert got.ndim == 0, f"the loss is one number, got shape {tuple(got.shape)}"
         case = f"student {student.tolist()}, teacher {teacher.tolist()}"
         assert abs(got.item() - expected) < 1e-6, f"{case}: expected {expected:.6f}, got {got.item():.6f}"
+    try:
+        got = distillation.attention_loss(left, torch.ones(1, 1, 3))
+    except ValueError:
+        return
+    raise AssertionError(f"maps of two positions and of one do not fit: a ValueError was expected, got {got}")
+
+
+def test_attention_loss_of_a_silent_layer_is_finite():
+    zero, teacher = torch.zeros(2, 3, 2, 2, requires_grad=True), torch.ones(2, 3, 2, 2)
+    loss = distillation.attention_loss(zero, teacher)
+    loss.backward()
+    assert torch.isfinite(loss), f"a layer whose features are all zero gives a loss of {loss.item()}"
+    assert torch.isfinite(zero.grad).all(), "its gradient is NaN or infinite: what is divided by the norm when it is 0?"
 
 
 def test_attention_loss_trains_the_student_alone():
@@ -386,13 +406,6 @@ def test_attention_loss_is_two_minus_two_cosines():
     student, teacher = torch.randn(5, 3, 4, 4, generator=generator), torch.randn(5, 16, 7, generator=generator)
     cosine = F.cosine_similarity(student.pow(2).mean(1).flatten(1), teacher.pow(2).mean(2), dim=1)
     assert distillation.attention_loss(student, teacher).item() == pytest.approx(2 - 2 * cosine.mean().item(), abs=1e-6)
-
-
-def test_attention_of_a_layer_that_is_all_zero_is_no_nan():
-    zero = torch.zeros(2, 3, 2, 2, requires_grad=True)
-    loss = distillation.attention_loss(zero, torch.ones(2, 3, 2, 2))
-    loss.backward()
-    assert loss.item() == pytest.approx(1) and torch.isfinite(zero.grad).all()
 
 
 def test_distill_trains_the_student_and_leaves_the_teacher_as_it_was():

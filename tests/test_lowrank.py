@@ -46,7 +46,7 @@ def test_svd_cost_counts_the_positions_of_both_layers():
 
 def test_truncated_svd_gives_two_thin_matrices():
     weight = nn.Parameter(torch.randn(7, 4, generator=torch.Generator().manual_seed(0)))
-    before = weight.detach().clone()
+    before, random_state = weight.detach().clone(), torch.get_rng_state()
     for rank in (1, 3, 4):
         left, right = lowrank.truncated_svd(weight, rank)
         shapes = tuple(left.shape), tuple(right.shape)
@@ -55,6 +55,7 @@ def test_truncated_svd_gives_two_thin_matrices():
     error = (left @ right - weight).abs().max().item()
     assert error < 1e-5, f"at full rank left @ right is the weight itself, yours is off by {error:.1e}"
     assert torch.equal(weight, before), "the weight given to you was changed"
+    assert torch.equal(torch.get_rng_state(), random_state), "random numbers were drawn: the same training would differ"
     dtypes = [factor.dtype for factor in lowrank.truncated_svd(weight.half(), 2)]
     assert dtypes == [torch.float16] * 2, f"factors of a float16 weight should be float16, got {dtypes}"
 
@@ -131,7 +132,8 @@ def test_factorize_linear_makes_two_layers():
         assert all(trained), "the new weights must be parameters that can be trained"
         if bias:
             assert torch.equal(two[1].bias, layer.bias), "the bias must be that of the layer"
-            assert two[1].bias is not layer.bias, "the bias is the layer's own: training one changes the other, clone it"
+            own = two[1].bias.data_ptr() != layer.bias.data_ptr()
+            assert own, "the bias shares its memory with the layer's: training one changes the other, clone it"
 
 
 def test_factorize_linear_computes_the_same_at_full_rank():
@@ -158,6 +160,7 @@ def test_spatial_svd_splits_kernel_stride_and_padding():
         channels = (part.out_channels, part.in_channels, *part.kernel_size)
         assert part.weight.shape == channels, f"the weight of the {place} is {tuple(part.weight.shape)}, not {channels}"
     assert torch.equal(second.bias, conv.bias), "the bias must be that of the convolution"
+    assert second.bias.data_ptr() != conv.bias.data_ptr(), "the bias shares its memory with the convolution's: clone it"
 
 
 def test_spatial_svd_computes_the_same_at_full_rank():
@@ -197,6 +200,7 @@ def test_weight_svd_puts_a_pointwise_layer_first():
         got = (*shape, part.bias is not None)
         assert got == expected, f"{place}: in, out, kernel, stride, padding, dilation, bias: expected {expected}, got {got}"
     assert torch.equal(second.bias, conv.bias), "the bias must be that of the convolution"
+    assert second.bias.data_ptr() != conv.bias.data_ptr(), "the bias shares its memory with the convolution's: clone it"
 
 
 def test_weight_svd_computes_the_same_at_full_rank():
@@ -250,6 +254,17 @@ def test_replace_layers_asks_the_metric():
             smaller = lowrank.replace_layers(nn.Sequential(conv), {"0": rank}, "spatial", metric)
         got = len(list(smaller.parameters()))
         assert got == expected, f"{conv} at rank {rank} by {metric}: expected {expected} layers, got {got}"
+
+
+def test_replace_layers_refuses_a_rank_by_the_name_of_its_layer():
+    for rank in (0, 11):
+        error = None
+        try:
+            lowrank.replace_layers(nn.ModuleDict({"narrow": nn.Linear(10, 12), "other": nn.Linear(9, 9)}), {"narrow": rank})
+        except Exception as raised:
+            error = raised
+        named = isinstance(error, ValueError) and "narrow" in str(error)
+        assert named, f'"narrow" is 12 x 10, rank {rank} should be a ValueError with that name in it, got {error!r}'
 
 
 def check_break_even(answer):

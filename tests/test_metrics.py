@@ -19,7 +19,7 @@ from tinyshrink import data, metrics, models, training
 def test_sparsity_is_the_fraction_of_exact_zeros_of_a_tensor():
     got = metrics.sparsity(torch.tensor([[0.0, -2.0, 1e-30], [-0.0, float("nan"), 5.0]]))
     assert isinstance(got, float), f"expected a Python float, got {type(got).__name__}"
-    assert abs(got - 2 / 6) < 1e-12, f"2 of 6 values are zero (1e-30, -2 and NaN are not): expected 0.3333, got {got}"
+    assert abs(got - 2 / 6) < 1e-6, f"2 of 6 values are zero (1e-30, -2 and NaN are not): expected 0.3333, got {got}"
     for tensor, expected in (
         (torch.tensor(0.0), 1.0),
         (torch.tensor([True, False, False, False]), 0.75),
@@ -28,7 +28,7 @@ def test_sparsity_is_the_fraction_of_exact_zeros_of_a_tensor():
         (torch.ones(3, 3), 0.0),
     ):
         got = metrics.sparsity(tensor)
-        assert abs(got - expected) < 1e-12, f"expected sparsity {expected} for {tensor}, got {got}"
+        assert abs(got - expected) < 1e-6, f"expected sparsity {expected} for {tensor}, got {got}"
 
 
 def test_sparsity_of_a_model_counts_its_weights_and_nothing_else():
@@ -42,7 +42,7 @@ def test_sparsity_of_a_model_counts_its_weights_and_nothing_else():
     with torch.no_grad():
         model[0].weight[0] = 0
     got = metrics.sparsity(model)
-    assert abs(got - 4 / 32) < 1e-12, f"4 of all the 32 weights are zero: expected 0.125, got {got}"
+    assert abs(got - 4 / 32) < 1e-6, f"4 of all the 32 weights are zero: expected 0.125, got {got}"
 
 
 def test_sparsity_counts_a_shared_weight_once_and_a_frozen_one_too():
@@ -52,7 +52,7 @@ def test_sparsity_counts_a_shared_weight_once_and_a_frozen_one_too():
     model[2].weight = model[0].weight
     nn.init.zeros_(model[3].weight).requires_grad_(False)
     got = metrics.sparsity(model)
-    assert abs(got - 8 / 24) < 1e-12, f"16 shared weights and 8 frozen zeros: expected 8 / 24 = 0.3333, got {got}"
+    assert abs(got - 8 / 24) < 1e-6, f"16 shared weights and 8 frozen zeros: expected 8 / 24 = 0.3333, got {got}"
 
 
 def test_count_parameters_counts_all_that_is_learned():
@@ -66,6 +66,8 @@ def test_count_parameters_counts_all_that_is_learned():
     model.scale = nn.Parameter(torch.tensor(2.0))
     got = metrics.count_parameters(model)
     assert got == 131, f"a parameter without dimensions is one number: expected 131, got {got}"
+    got = metrics.count_parameters(nn.Linear(3, 2, device="meta"))
+    assert got == 8, f"on the meta device a layer has shapes and no memory: expected 8 parameters all the same, got {got}"
 
 
 def test_count_parameters_counts_a_shared_one_once_and_nonzeros_when_asked():
@@ -75,7 +77,7 @@ def test_count_parameters_counts_a_shared_one_once_and_nonzeros_when_asked():
     assert got == 15, f"9 shared weights and 2 * 3 biases: expected 15 parameters, got {got}"
     with torch.no_grad():
         model[0].weight.fill_(-1)[0, 0] = 0
-        model[0].bias.fill_(2)
+        model[0].bias.fill_(6e-8)  # nearly zero is not zero
         model[1].bias.zero_()
     got = metrics.count_parameters(model, nonzero=True)
     assert got == 8 + 3, f"8 negative weights and 3 biases are not zero: expected 11, got {got}"
@@ -110,6 +112,10 @@ def test_model_bytes_counts_each_storage_once():
     model[1].weight = nn.Parameter(torch.zeros(100, 8)[:2].clone())
     got = metrics.model_bytes(model)
     assert got == 256 + 64, f"a clone of the slice has 16 floats of its own: expected 320 bytes, got {got}"
+    rows = torch.zeros(100, 8)
+    model[0].weight, model[1].weight = nn.Parameter(rows[:2]), nn.Parameter(rows[2:4])
+    got = metrics.model_bytes(model)
+    assert got == 3200, f"two slices of one storage of 800 floats: expected 3200 bytes, got {got}"
 
 
 def test_layer_macs_of_small_layers_worked_by_hand():
@@ -159,9 +165,12 @@ def test_latency_computes_with_the_asked_threads_and_puts_them_back():
     before, seen = torch.get_num_threads(), []
     metrics.latency(lambda: seen.append(torch.get_num_threads()), warmup=1, repeats=2, threads=before + 1)
     after = torch.get_num_threads()
+    torch.set_num_threads(before + 2)
+    metrics.latency(lambda: seen.append(torch.get_num_threads()), warmup=0, repeats=1)
     torch.set_num_threads(before)
-    assert seen == [before + 1] * 3, f"expected {before + 1} threads in the warm-up and in both calls, got {seen}"
+    assert seen[:3] == [before + 1] * 3, f"expected {before + 1} threads in the warm-up and in both calls, got {seen[:3]}"
     assert after == before, f"expected {before} threads again afterwards, got {after}"
+    assert seen[3:] == [before + 2], f"threads=None leaves the {before + 2} threads as they are, f ran with {seen[3:]}"
 
 
 def test_latency_puts_the_threads_back_when_the_function_fails():
@@ -175,6 +184,18 @@ def test_latency_puts_the_threads_back_when_the_function_fails():
     torch.set_num_threads(before)
     assert failed, "f divides by zero: its error must come out of latency"
     assert after == before, f"f failed: expected {before} threads again all the same, got {after}"
+
+
+def test_latency_waits_until_a_gpu_is_done():
+    events, cuda = [], torch.cuda
+    real = cuda.is_initialized, cuda.synchronize
+    cuda.is_initialized, cuda.synchronize = (lambda: True), (lambda *_: events.append("wait"))  # a GPU that we make up
+    try:
+        metrics.latency(lambda: events.append("f"), warmup=0, repeats=1, clock=lambda: events.append("clock") or 0.0)
+    finally:
+        cuda.is_initialized, cuda.synchronize = real
+    said = "a GPU says 'done' before it is: wait_for_gpu() comes between f() and the clock, as `seconds` does it"
+    assert "wait" in events[events.index("f") :][:2], f"{said}; you did {events}"
 
 
 def test_paired_speedup_is_the_median_of_the_ratios():
@@ -209,6 +230,25 @@ def test_paired_speedup_gives_both_functions_the_same_threads():
     torch.set_num_threads(before)
     assert seen == [before + 1] * 6, f"expected all 6 calls with {before + 1} threads, got {seen}"
     assert after == before, f"expected {before} threads again afterwards, got {after}"
+    try:
+        metrics.paired_speedup(lambda: 1, lambda: 1 / 0, threads=before + 1)
+    except ZeroDivisionError:
+        after = torch.get_num_threads()
+    torch.set_num_threads(before)
+    assert after == before, f"one of the two failed: expected {before} threads again all the same, got {after}"
+
+
+def test_paired_speedup_waits_until_a_gpu_is_done():
+    events, cuda = [], torch.cuda
+    real = cuda.is_initialized, cuda.synchronize
+    cuda.is_initialized, cuda.synchronize = (lambda: True), (lambda *_: events.append("wait"))  # a GPU that we make up
+    both, tick = [lambda: events.append("f")] * 2, (lambda: events.append("clock") or float(len(events)))
+    try:
+        metrics.paired_speedup(*both, warmup=0, repeats=1, clock=tick)
+    finally:
+        cuda.is_initialized, cuda.synchronize = real
+    after = [events[place : place + 2] for place, event in enumerate(events) if event == "f"]
+    assert after == [["f", "wait"]] * 2, f"after each of the two calls wait_for_gpu() before you read the clock: {events}"
 
 
 def test_energy_curve_of_small_matrices_worked_by_hand():
@@ -247,6 +287,8 @@ def test_effective_rank_is_the_smallest_that_reaches_the_energy():
         got = metrics.effective_rank(weight, energy)
         assert got == expected, f"energy {energy}: expected rank {expected}, got {got}"
         assert isinstance(got, int), f"expected an int, got {type(got).__name__}"
+    got = metrics.effective_rank(torch.diag(torch.tensor([1.0, 1e-4])), 1.0)
+    assert got == 2, f"the second direction is small, and 100% is more than 99.999999%: expected rank 2, got {got}"
     got = metrics.effective_rank(torch.eye(4), 0.5)
     assert got == 2, f"two of four equal directions hold exactly half: expected rank 2, got {got}"
     got = metrics.effective_rank(torch.zeros(3, 5))
@@ -294,8 +336,9 @@ def check_cut(cut_at, threshold, trained):
     for name, before in trained.state_dict().items():
         after = cut.state_dict()[name]
         assert torch.equal(after[after != 0], before[after != 0]), f"{name} was changed in places where it is not zero"
-    test = data.load("digits").test
-    lost = 100 * (training.evaluate(trained, test) - training.evaluate(cut, test))
+    test, fresh = data.load("digits").test, models.DigitsCNN()
+    fresh.load_state_dict(cut.state_dict())  # the cut values alone, without what a hook of the copy may add
+    lost = 100 * (training.evaluate(trained, test) - training.evaluate(fresh, test))
     assert lost <= 2, f"with {share:.1%} zeros it reads {lost:.2f} pp fewer of the test digits right: cut nearer to zero"
 
 

@@ -1,6 +1,5 @@
 """The page in a real browser: what is drawn becomes the data set's pixels, and both networks answer as in Python."""
 
-import os
 import re
 import shutil
 import socket
@@ -10,7 +9,6 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import sync_playwright
 from scipy import ndimage
 from typer.testing import CliRunner
 
@@ -27,17 +25,8 @@ STROKES = {  # in a square of side 1, as people draw them
 }
 
 
-def need(program, package):
-    """The path of a program; where it is missing a reason to skip, and on CI a failure."""
-    path = shutil.which(program)
-    if path is None:
-        missing = pytest.fail if os.environ.get("CI") == "true" else pytest.skip
-        missing(f"{program} is not installed: apt-get install {package}")
-    return path
-
-
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, need):
     need("npm", "npm")
     path = tmp_path_factory.mktemp("page")
     pages.make(path, epochs=6, progress=False)
@@ -52,14 +41,6 @@ def address(folder):
         yield f"http://127.0.0.1:{server.server_address[1]}/"
         server.shutdown()
         thread.join()
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=need("chromium", "chromium"), args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @contextmanager

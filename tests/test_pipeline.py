@@ -75,11 +75,11 @@ def test_first_conflict_looks_at_all_pairs():
 
 
 def check_fiction(answer, rows):
-    """The answer says how many times smaller 4 bytes a parameter make the network; 1 % off is fine."""
+    """The answer says how many times smaller 4 bytes a parameter make the network, to three digits after the point."""
     expected = rows[0].parameters / rows[-1].parameters
     assert isinstance(answer, (int, float)), f"answer_fiction must be a number, got {answer!r}"
     said = f"{rows[0].parameters:,} and {rows[-1].parameters:,} parameters at 4 bytes"
-    assert abs(answer - expected) <= 0.01 * expected, f"{said}: {expected:.3f} times smaller, got {answer}"
+    assert abs(answer - expected) <= 6e-4 * expected, f"{said}: {expected:.3f} times smaller, got {answer}"
 
 
 def check_mistakes(answer, measured):
@@ -285,6 +285,7 @@ report = t.Pipeline(t.KILLED, progress=False).run(t.small(0), t.few(), {folder!r
 KILLED = [PruneChannels(0.25, epochs=1), Prune(0.6, epochs=1), Quantize(epochs=0), Code(epochs=1)]
 
 
+@pytest.mark.linux
 def test_a_killed_run_goes_on_at_the_last_finished_stage(tmp_path, monkeypatch):
     started, folder = tmp_path / "started", tmp_path / "run"
     names = {"tests": str(pathlib.Path(__file__).parent), "started": str(started), "folder": str(folder), "slow": True}

@@ -35,6 +35,15 @@ def test_violations_of_known_networks():
         assert named == limits, f"{ms} ms and {size} bytes for {budget}: expected sentences about {limits}, got {got}"
     sentence = search.violations(25.0, 10, budget)[0]
     assert "25" in sentence and "20" in sentence, f"the sentence should hold the number and the limit, 25 and 20: {sentence!r}"
+    sentence = search.violations(1.0, 3456, budget)[0].replace(",", "")
+    assert "3456" in sentence and "1000" in sentence, f"it should hold the number and the limit, 3456 and 1000: {sentence!r}"
+    for ms, size, limit, word in (
+        (20.04, 1, budget, "ms"),
+        (1.0, math.nan, budget, "byte"),
+        (1.0, 1, search.Budget(0.0), "ms"),
+    ):
+        got = search.violations(ms, size, limit)
+        assert len(got) == 1 and word in got[0], f"{ms} ms, {size} bytes for {limit}: one sentence about {word}, got {got}"
 
 
 def test_violations_where_there_is_no_limit():
@@ -94,6 +103,12 @@ def test_best_within_of_nothing():
     assert got is None, f"nothing that was trained is within 4 ms: expected None, got {got}"
     got = search.best_within([untrained, trial], search.Budget(5.0))
     assert got is trial, f"an accuracy of nan is that of a network that was not trained: expected the other one, got {got}"
+    useless = search.Trial(2, {}, ms=1.0, bytes=10, accuracies=[0.0])
+    got = search.best_within([useless], search.Budget(5.0))
+    assert got is useless, f"the only one has an accuracy of 0, and is the best that there is: got {got}"
+    near = [search.Trial(i, {}, ms=5.0 - i, bytes=10, accuracies=[a]) for i, a in enumerate((0.9504, 0.9501))]
+    got = search.best_within(near, search.Budget(5.0))
+    assert got is near[0], f"0.9504 is more accurate than 0.9501, if slower: expected the first, got {got}"
     got = search.best_within(iter([]), search.Budget(5.0))
     assert got is None, f"of no trials at all: expected None, got {got}"
 
@@ -114,17 +129,20 @@ def test_mutate_moves_one_choice_by_one_step():
 
 
 def test_mutate_draws_each_choice_equally_often():
-    choices = {"width": (1, 2, 3, 4, 5, 6, 7, 8, 9), "depth": (1, 2), "only": ("a",)}
-    chance, counts = random.Random(1), {"width": 0, "depth": 0, "only": 0}
+    choices = {"width": [1, 2, 3, 4, 5, 6, 7, 8, 9], "depth": [1, 2], "only": ["a"]}
+    chance, counts, ups = random.Random(1), {"width": 0, "depth": 0, "only": 0}, 0
     for _ in range(1000):
         child = search.mutate({"width": 5, "depth": 1, "only": "a"}, choices, chance)
+        assert len(choices["width"]) == 9 and len(choices["depth"]) == 2, f"the choices given to you were changed: {choices}"
+        ups += child["width"] > 5
         counts = {name: counts[name] + (child[name] != was) for name, was in (("width", 5), ("depth", 1), ("only", "a"))}
     near = abs(counts["width"] - 500) < 100 and counts["only"] == 0
     assert near, f"of 1000 children about 500 should change width, 500 depth, none `only`, got {counts}"
+    assert abs(ups - 250) < 80, f"of 1000 children about 250 should have a larger width, 250 a smaller one, got {ups} larger"
     same = [
-        [search.mutate({"width": 5, "depth": 1, "only": "a"}, choices, random.Random(7)) for _ in range(3)] for _ in range(2)
+        [search.mutate({"width": 5, "depth": 1, "only": "a"}, choices, random.Random(7)) for _ in range(30)] for _ in range(2)
     ]
-    assert same[0] == same[1], f"the same random.Random(7) must give the same child, got {same}: use `chance` alone"
+    assert same[0] == same[1], "the same random.Random(7) must give the same child each time: use `chance` alone"
 
 
 def test_rungs_of_known_searches():
@@ -175,6 +193,8 @@ def test_falls_behind_nobody():
         assert got is False, f"{accuracies} against {finished}: {why}, expected False, got {got!r}"
     got = search.falls_behind([0.5, 0.6], iter([[0.6, 0.7, 0.9], [0.8, 0.5], [0.99]]))
     assert got is True, f"0.6 is below 0.75, the median of 0.7 and 0.8 (0.99 had one epoch only): expected True, got {got!r}"
+    got = search.falls_behind([0.72], [[0.7], [0.8]])
+    assert got is True, f"0.72 is below 0.75, the median of 0.7 and 0.8: expected True, got {got!r}"
 
 
 def check_document(answer, table):
@@ -211,7 +231,14 @@ def check_success(space, architecture, result, budget, dataset):
     broken = search.violations(known[0].ms, known[0].bytes, budget)
     assert not broken, f"{architecture} was measured above the budget: {broken}"
     torch.manual_seed(0)
-    model = space.build(**architecture)
+    model, hand, one = space.build(**architecture).eval(), models.DigitsCNN().eval(), dataset.validation.x[:1]
+    sizes = [search_space.stored_bytes(network) for network in (model, hand)]
+    assert sizes[0] <= sizes[1], f"it has {sizes[0]:,} bytes, the network made by hand {sizes[1]:,}"
+    with torch.inference_mode():
+        slower = 1 / metrics.paired_speedup(
+            lambda: hand(one), lambda: model(one), repeats=30, threads=1, clock=time.thread_time
+        )
+    assert slower < 1.3, f"measured again, in turn, it takes {slower:.2f} times as long as the network made by hand"
     training.train(model, dataset, 9, progress=False)
     accuracy = training.evaluate(model, dataset.validation)
     assert accuracy >= 0.96, f"trained anew it reads {accuracy:.2%} of the validation digits: at least 96% are asked for"
@@ -522,6 +549,7 @@ search.search_architecture(space, few, search.Budget(2.0), sys.argv[1], 9, 9, **
 """
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("strategy, workers", [("random", 2), ("halving", 1)])
 def test_a_killed_search_goes_on(few, tmp_path, monkeypatch, strategy, workers):
     path, script = tmp_path / "search.json", tmp_path / "script.py"

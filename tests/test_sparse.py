@@ -77,6 +77,7 @@ def test_csr_bytes_counts_three_arrays():
     for shape, nonzeros, expected in (((3, 3), 3, 40), ((1, 1), 0, 8), ((10, 1000), 1, 52), ((1000, 10), 1, 4012)):
         got = sparse.csr.csr_bytes(shape, nonzeros)
         assert got == expected, f"{shape} with {nonzeros} nonzeros: expected {expected} bytes, got {got}"
+        assert isinstance(got, int), f"bytes are whole: expected an int, got {type(got).__name__}"
 
 
 def test_loop_of_a_case_by_hand():
@@ -158,6 +159,25 @@ def test_blocked_takes_the_nonzeros_left_over():
         checking.check_product(sparse.ladder.matmul_blocked, (*sparse.csr.compress(W), X.numpy()), (W @ X).numpy())
 
 
+def test_blocked_stores_once_for_four_products():
+    stores, made = [], {name: getattr(np, name) for name in ("zeros", "empty")}
+
+    class Counted(np.ndarray):
+        def __setitem__(self, place, value):
+            stores.append(place)
+            super().__setitem__(place, value)
+
+    X, arrays = np.ones((12, 5), np.float32), sparse.csr.compress(torch.ones(1, 12))
+    for name, make in made.items():
+        setattr(np, name, lambda *shape, make=make, **options: make(*shape, **options).view(Counted))
+    try:
+        checking.slow_motion(sparse.ladder.matmul_blocked, *arrays, X)
+    finally:
+        np.zeros, np.empty = made.values()
+    said = f"12 products for each of 5 numbers of Y are 15 stores, four at a time; yours stored {len(stores)} times"
+    assert len(stores) <= 20, f"{said}. Does the loop over the columns of X run once for four nonzeros?"
+
+
 def test_rows_of_a_case_by_hand():
     arrays = np.float32([[1, 2, 3, 4], [1, 0, 0, -1]]), np.int32([1, 0]), np.int32([0, 1, 1, 2])
     X = np.float32([[1, 2], [9, 10]])
@@ -177,6 +197,7 @@ def test_conv_offsets_of_a_case_by_hand():
     columns = np.int32([0, 1, 3, 9, 17])
     got = sparse.ladder.conv_offsets(columns, (3, 3), 100, 10)
     assert isinstance(got, np.ndarray) and got.dtype == np.int32, f"expected an int32 array, got {got!r}"
+    assert columns.tolist() == [0, 1, 3, 9, 17], f"the columns given to you were changed, to {columns.tolist()}"
     assert got.tolist() == [0, 1, 10, 100, 122], f"columns {columns.tolist()}: expected 0, 1, 10, 100, 122, got {got.tolist()}"
     got = sparse.ladder.conv_offsets(np.arange(12, dtype=np.int32), (2, 3), 50, 7).tolist()
     expected = [0, 1, 2, 7, 8, 9, 50, 51, 52, 57, 58, 59]

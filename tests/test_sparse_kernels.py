@@ -513,7 +513,7 @@ def test_inputs_of_ever_new_shapes_do_not_fill_the_memory():
     assert len(layer._memory) <= layers.PLANS + 1
 
 
-@pytest.mark.skipif(not hasattr(os, "fork") or sys.platform == "darwin", reason="no fork, or OpenMP that survives one")
+@pytest.mark.linux  # elsewhere no fork, or an OpenMP that survives one
 def test_a_process_forked_after_the_kernels_ran_gets_an_error_and_does_not_die():
     code = """
 import os, torch

@@ -32,6 +32,7 @@ def test_filter_scores_of_a_convolution():
         error = (scores - torch.tensor(expected)).abs().max()
         assert error < 1e-4, f"{criterion}: expected {expected}, got {scores.tolist()}"
         assert not scores.requires_grad, "scores are plain numbers: detach the weight"
+        assert weight.sum() == -1, "the weight that was given to you was changed"
     scale = structured.filter_scores(torch.tensor([-2.0, 0.5]), "l1").tolist()
     assert scale == [2.0, 0.5], f"a BatchNorm's scale [-2, 0.5] has a score for each channel, [2, 0.5]: got {scale}"
 
@@ -41,6 +42,7 @@ def test_filter_scores_by_taylor():
     gradient = torch.tensor([[[5.0, -5.0]], [[1.0, 1.0]], [[9.0, 0.5]]])
     got = structured.filter_scores(weight, "taylor", gradient).tolist()
     expected = [0.0, 1.0, 1.5]  # 5 - 5: the loss does not change when the whole filter goes
+    assert weight.sum() == 0 and gradient.sum() == 11.5, "the weight or the gradient that was given to you was changed"
     assert got == expected, f"weights {weight.tolist()}, gradients {gradient.tolist()}: expected {expected}, got {got}"
 
 
@@ -52,9 +54,11 @@ def test_kept_channels_are_the_best_in_their_old_order():
         ([3.0, 2.0], 0.0, [0, 1]),
         ([-1.0, -9.0, 0.5], 0.3, [0, 2]),
     ):
-        kept = structured.kept_channels(torch.tensor(scores), amount)
+        given = torch.tensor(scores)
+        kept = structured.kept_channels(given, amount)
         assert kept.dtype == torch.int64, f"expected int64 indices, got {kept.dtype}: {kept.tolist()}"
         assert kept.tolist() == expected, f"{scores} with amount {amount}: expected {expected}, got {kept.tolist()}"
+        assert torch.equal(given, torch.tensor(scores)), f"the scores given to you were changed, to {given.tolist()}"
 
 
 def test_kept_channels_counts_exactly_and_breaks_ties_by_position():
@@ -70,6 +74,7 @@ def test_slice_tensor_takes_the_kept_indices_of_each_dimension():
         ({0: [1, 3]}, [[[6, 7], [8, 9], [10, 11]], [[18, 19], [20, 21], [22, 23]]]),
         ({1: [0, 2], 0: [0, 2, 3]}, [[[0, 1], [4, 5]], [[12, 13], [16, 17]], [[18, 19], [22, 23]]]),
         ({2: [1], 0: [2]}, [[[13], [15], [17]]]),
+        ({0: [3, 0], 1: [1]}, [[[20, 21]], [[2, 3]]]),  # in the order listed
     ):
         part = channel_plan.slice_tensor(tensor, {dim: torch.tensor(indices) for dim, indices in kept.items()})
         assert part.dtype == torch.int64, f"a tensor of whole numbers stays one, got {part.dtype}"
@@ -133,13 +138,18 @@ def test_remove_filters_computes_what_the_masked_layers_compute():
         layers, kept = nn.ModuleList([conv, norm, following]).eval(), torch.tensor([0, 2, 5])
         before = {name: tensor.clone() for name, tensor in layers.state_dict().items()}
         first, second, third = structured.remove_filters(conv, norm, following, kept)
+        assert not second.training, "the layers were in eval mode, the new norm is in training mode"
         changed = [name for name, tensor in layers.state_dict().items() if not torch.equal(tensor, before[name])]
         assert not changed and conv.out_channels == 6, f"the given layers were changed: {changed or 'out_channels'}"
         flat = 1 if isinstance(following, nn.Linear) else 3  # flatten(3) of four dimensions changes nothing
         mask = torch.zeros(6, 1, 1).index_fill(0, kept, 1)
         expected = following((norm(conv(x)).relu() * mask).flatten(flat))
-        error = (third(second.eval()(first(x)).relu().flatten(flat)) - expected).abs().max()
+        error = (third(second(first(x)).relu().flatten(flat)) - expected).abs().max()
         assert error < 1e-4, f"in front of {following} the smaller layers differ from the masked ones by {error:.2g}"
+        old, new = ({t.data_ptr() for m in ms for t in m.state_dict().values()} for ms in (layers, (first, second, third)))
+        assert not old & new, "a new layer shares memory with a given one: training one would change the other"
+        dtypes = {p.dtype for m in structured.remove_filters(*layers.double(), kept) for p in m.parameters()}
+        assert dtypes == {torch.float64}, f"float64 layers should stay float64, got {dtypes}"
 
 
 def test_coupled_scores_give_each_layer_the_same_say():
@@ -147,6 +157,7 @@ def test_coupled_scores_give_each_layer_the_same_say():
         ([[1, 3], [40, 0]], [1.25, 0.75]),
         ([[2, 6, 4]], [0.5, 1.5, 1.0]),
         ([[3, 1], [1, 1], [0, 10]], [2.5 / 3, 3.5 / 3]),
+        ([[-1, 1], [1, -3]], [-0.25, -0.25]),  # a criterion may give scores of both signs
     ):
         tensors = [torch.tensor(values, dtype=torch.float32) for values in scores]
         got = structured.coupled_scores(tensors)

@@ -210,7 +210,7 @@ def _place(folder, assignment, file):
             return "older"
     new.mkdir(parents=True)
     (new / notebook.name).write_bytes(content)
-    (new / times.name).write_text(moment + "\n")
+    (new / times.name).write_text(moment + "\n", encoding="utf-8")
     if target.exists():
         target.rename(old)
     new.rename(target)

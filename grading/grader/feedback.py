@@ -146,10 +146,10 @@ def _for_the_exchange(course, result, folder):
     """The two files that nbgrader's release_feedback wants beside a page; the secret only where it is one."""
     if result["timestamp"]:
         with files.whole(folder / "timestamp.txt") as part:
-            part.write_text(result["timestamp"])
+            part.write_text(result["timestamp"], encoding="utf-8")
     secret = course / "submitted" / result["student"] / result["assignment"] / "submission_secret.txt"
     if secret.is_file() and not secret.is_symlink() and secret.stat().st_size < 300:
         text = secret.read_text(errors="replace").strip()
         if SECRET.fullmatch(text):
             with files.whole(folder / "submission_secret.txt") as part:
-                part.write_text(text)
+                part.write_text(text, encoding="utf-8")

@@ -185,7 +185,7 @@ def supervise(settings, cells, control):
         control.close()
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         os.setsid()  # where the kernel shares the cores out by session, all of a submission is one
-        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="utf-8") as file:
             file.write("1000")  # where memory runs out between two looks, a submission goes, and nobody else's process
         drop_privileges(settings)
         serve(cells)
@@ -243,7 +243,7 @@ def explain(status):
 def waited(pid):
     """Seconds for which a process was ready to run and no core was free."""
     try:
-        with open(f"/proc/{pid}/schedstat") as file:
+        with open(f"/proc/{pid}/schedstat", encoding="utf-8") as file:
             return int(file.read().split()[1]) / 1e9
     except OSError:  # it is gone, or the kernel does not count
         return 0.0
@@ -258,7 +258,7 @@ def memory(ours):
     total = 0
     for pid in set(processes()) - ours:
         try:
-            with open(f"/proc/{pid}/smaps_rollup") as file:
+            with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as file:
                 total += next(1024 * int(line.split()[1]) for line in file if line.startswith("Pss:"))
         except (OSError, StopIteration):
             continue
@@ -292,7 +292,7 @@ def sweep(but):
 
 def drop_privileges(settings):
     """Become the unprivileged user, under limits, without any capability."""
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="utf-8") as file:
         mapped = int(file.read().split()[0]) * resource.getpagesize()
     limits = {
         resource.RLIMIT_AS: mapped + settings["memory"],
@@ -492,8 +492,8 @@ def watch(seen, loaded):
     sys.addaudithook(hook)
 
 
-PLAIN = "builtins collections functools operator itertools types fractions decimal math enum pathlib abc typing dataclasses"
-PLAIN = set(PLAIN.split())
+PLAIN = "builtins collections contextlib functools operator itertools types fractions decimal math enum pathlib abc typing"
+PLAIN = {*PLAIN.split(), "dataclasses"}
 
 
 def odd_type(kind):

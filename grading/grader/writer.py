@@ -28,7 +28,7 @@ class Writer:
         self.folder = course.root / "results" / record["assignment"]
         self.found = self.folder / ".found"
         self.found.mkdir(parents=True, exist_ok=True)
-        self.lock = open(self.folder / ".lock", "w")  # noqa: SIM115 (held as long as the writer is)
+        self.lock = open(self.folder / ".lock", "w", encoding="utf-8")  # noqa: SIM115 (held as long as the writer is)
         try:
             fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -8,9 +8,6 @@ an error, a broken link too. The site that was there is replaced when the new on
 
 import argparse
 import ast
-import importlib
-import json
-import pkgutil
 import re
 import shutil
 import subprocess
@@ -21,14 +18,19 @@ from pathlib import Path
 import jinja2
 import nbformat
 
-import tinyshrink
-
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-sys.path.insert(0, str(ROOT / "grading"))
+sys.path[:0] = [str(ROOT / "grading"), str(ROOT / "benchmarks")]
+import results  # noqa: E402
+
 import build  # noqa: E402
 
-COPIED = {"grading/README.md": "instructors.md"}  # pages that are files of the repository
+COPIED = {  # pages that are files of the repository
+    "grading/README.md": "instructors.md",
+    "solutions/guide.md": "engineers.md",
+    "CONTRIBUTING.md": "contributors.md",
+    "CHANGELOG.md": "changes.md",
+}
 FOLDED = "### BEGIN SOLUTION\n(.*?)[ \t]*### END SOLUTION"
 
 
@@ -59,12 +61,13 @@ def lesson(path):
         elif grading.get("solution"):
             stub = re.sub(FOLDED, "# YOUR CODE HERE\n", written.source, flags=re.DOTALL)
             cells.append(nbformat.v4.new_code_cell(stub, id=f"{cell.id}-task"))
-            cell.source = "\n\n\n".join(part.rstrip() for part in re.findall(FOLDED, written.source, flags=re.DOTALL))
+            bodies = re.findall(FOLDED, written.source, flags=re.DOTALL)
+            cell.source = bodies[0].rstrip() if len(bodies) == 1 else cell.source
             fold(cell, "solution")
         elif grading.get("grade"):
             fold(cell, f"check, {grading['points']} point{'s' * (grading['points'] != 1)}")
-        if cell.cell_type == "code":
-            cell.metadata["alt"] = alternatives(cell, heading)
+        if count := sum("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+            cell.metadata["alt"] = alternatives(cell, heading, count)
         cells.append(cell)
     solved.cells = cells
     solved.cells[0].source += "\n\n" + template("lesson_head.md", lesson=about)
@@ -77,10 +80,9 @@ def fold(cell, what):
     cell.metadata["mystnb"] = {"code_prompt_show": f"Show the {what}", "code_prompt_hide": f"Hide the {what}"}
 
 
-def alternatives(cell, heading):
-    """The texts for those who do not see the figures of a cell: the kind of each plot and its title, or the heading."""
-    count = sum("image/png" in output.get("data", {}) for output in cell.outputs)
-    calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call) and count]
+def alternatives(cell, heading, count):
+    """The texts for those who do not see the `count` figures of a cell: the kind and title of each plot, or the heading."""
+    calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
     plots = [call for call in calls if ast.unparse(call.func).startswith("plots.")]
     plots.sort(key=lambda call: (call.lineno, call.col_offset))
     titles = [next((keyword.value for keyword in call.keywords if keyword.arg == "title"), None) for call in plots]
@@ -93,19 +95,18 @@ def alternatives(cell, heading):
 
 def modules():
     """[(title, [(module, its first line)])] of the package, in the order and the groups of its own docstring."""
+    says = {}
+    for path in sorted(build.PACKAGE.rglob("*.py")):
+        name = ".".join(path.relative_to(build.PACKAGE).with_suffix("").parts).removesuffix("__init__").rstrip(".")
+        says[name] = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     groups = [("Compress", []), ("Decide", []), ("Support", []), ("Inside", [])]
-    words = [re.findall(r"\w+", block) for block in tinyshrink.__doc__.split("\n\n")[1:]]
-    for info in pkgutil.walk_packages(tinyshrink.__path__):
-        if info.name == "cli":
-            continue
-        names = [info.name]
-        if info.ispkg:
-            names += [f"{info.name}.{child.name}" for child in pkgutil.iter_modules([f"{tinyshrink.__path__[0]}/{info.name}"])]
-        number = next((number for number, block in enumerate(words) if info.name in block), 3)
-        for name in names:
-            first = importlib.import_module(f"tinyshrink.{name}").__doc__.split("\n\n")[0]
-            place = words[number].index(info.name) if number < 3 else 0
-            groups[number][1].append((place, name, " ".join(first.split())))
+    words = [re.findall(r"\w+", block) for block in says.pop("").split("\n\n")[1:]]
+    for name, text in says.items():
+        top = name.split(".")[0]
+        number = next((number for number, block in enumerate(words) if top in block), 3)
+        place = words[number].index(top) if number < 3 else 0
+        if top != "cli":
+            groups[number][1].append((place, name, " ".join(text.split("\n\n")[0].split())))
     return [(title, [entry[1:] for entry in sorted(entries)]) for title, entries in groups]
 
 
@@ -134,17 +135,6 @@ def template(name, **values):
     return environment.get_template(name).render(**values) + "\n"
 
 
-def results():
-    """The rows of benchmarks/results.json, grouped by module: {module: [row]}."""
-    path = ROOT / "benchmarks" / "results.json"
-    if not path.exists():
-        raise SiteError(f"{path.relative_to(ROOT)} is not there: make bench")
-    groups = {}
-    for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
-        groups.setdefault(row["module"], []).append(row)
-    return groups
-
-
 def gather(folder):
     """Write every page into `folder`, and what they offer for download."""
     lessons = []
@@ -156,10 +146,10 @@ def gather(folder):
     groups = modules()
     for _, entries in groups:
         for name, _ in entries:
-            build.write(folder / "reference" / f"{name}.md", template("module.md", name=name))
+            build.write(folder / "reference" / f"{name}.md", template("module.md", module=name))
     for path, name in COPIED.items():
         build.write(folder / name, copied(path, name))
-    values = {"lessons": lessons, "groups": groups, "results": results()}
+    values = {"lessons": lessons, "groups": groups, "results": results}
     for name in ("index", "lessons/index", "reference/index", "benchmarks"):
         build.write(folder / f"{name}.md", template(f"{name.replace('/index', '')}.md", **values))
 

@@ -8,6 +8,7 @@ import re
 import textwrap
 
 from docutils import nodes
+from sphinx import addnodes
 
 project = "tinyshrink"
 author = "the tinyshrink authors"
@@ -19,7 +20,9 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
+html_domain_indices = False  # the reference has its own list of modules
 html_favicon = "static/favicon.svg"
+html_context = {"default_mode": "auto"}  # light or dark as the system says, until the reader chooses
 html_theme_options = {
     "logo": {"text": "tinyshrink"},
     "navbar_align": "left",
@@ -29,7 +32,8 @@ html_theme_options = {
     "footer_end": [],
     "back_to_top_button": False,
 }
-html_sidebars = {"index": [], "benchmarks": [], "instructors": []}  # pages without neighbours of their own
+ALONE = ["index", "benchmarks", "instructors", "engineers", "contributors", "changes"]
+html_sidebars = {name: [] for name in ALONE}  # they have no neighbours to list
 
 nb_execution_mode = "off"  # the notebooks are executed and committed: grading/build.py
 nb_merge_streams = True
@@ -39,6 +43,7 @@ myst_heading_anchors = 3
 autodoc_default_options = {"members": True, "member-order": "bysource"}
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False  # those of torch are written for its own site
 add_module_names = False
 python_maximum_signature_line_length = 88
 toc_object_entries_show_parents = "hide"
@@ -64,14 +69,17 @@ def to_rst(text):
 
 def inline(text):
     """Prose with its `names` as links where the site has them, its addresses as they are, and the rest as it reads."""
-    parts = re.split(r"(``?[^`]+``?|https?://[^\s,;)]+)", text)
+    parts = re.split(r"(``?[^`]+``?|https?://[^\s,;)]*[^\s,;).:])", text)
     for number, part in enumerate(parts):
         code = part.strip("`")
-        if number % 2 == 0:
+        if number % 2 == 0:  # re.split puts what matched between what did not
             parts[number] = re.sub(r"([\\*_|`])", r"\\\1", part)
         elif part.startswith("`"):
-            parts[number] = f":py:obj:`{code}`" if NAME.match(code) else f"``{code}``"
-            parts[number] += "\\ " if number + 1 < len(parts) and re.match(r"\w", parts[number + 1]) else ""
+            full = f"{code} <tinyshrink.{code.removesuffix('()')}>" if "." in code else code
+            parts[number] = f":py:obj:`{full}`" if NAME.match(code) else f"``{code}``"
+            parts[number] += "\\ " * bool(re.match(r"\w", parts[number + 1]))
+        else:
+            parts[number] = f"`{part} <{part}>`__"
     return "".join(parts)
 
 
@@ -79,14 +87,22 @@ def docstring(app, what, name, object_, options, lines):
     lines[:] = to_rst("\n".join(lines))
 
 
-def alternatives(app, doctree):
-    """Give each figure of a notebook the text that build_site.py wrote into its cell."""
-    for cell in doctree.findall(lambda node: node.get("nb_element") == "cell_code" if isinstance(node, nodes.container) else False):
-        texts = cell["cell_metadata"].get("alt", [])
-        for image, text in zip(cell.findall(nodes.image), texts, strict=True):
+def skip(app, what, name, object_, skipped, options):
+    """Leave out the fields of a NamedTuple: its docstring says what they are, Python only which number they have."""
+    return True if str(object_.__doc__).startswith("Alias for field number") else None
+
+
+def mend(app, doctree):
+    """Give each figure of a notebook the text that build_site.py wrote into its cell; link types by their full name only."""
+    for cell in doctree.findall(nodes.container):
+        texts = cell.get("cell_metadata", {}).get("alt", [])
+        for image, text in zip(cell.findall(nodes.image) if texts else [], texts, strict=True):
             image["alt"] = text
+    for reference in doctree.findall(addnodes.pending_xref):
+        reference.attributes.pop("refspecific", None)  # or `bytes` would be any attribute that is called so
 
 
 def setup(app):
     app.connect("autodoc-process-docstring", docstring)
-    app.connect("doctree-read", alternatives)
+    app.connect("autodoc-skip-member", skip)
+    app.connect("doctree-read", mend)

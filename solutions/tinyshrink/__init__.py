@@ -30,6 +30,7 @@ jit         functions compiled by Numba, kept on disk where that can be
 """
 
 import importlib
+import importlib.metadata
 
 __all__ = [
     "adaptive",
@@ -65,6 +66,8 @@ __all__ = [
 
 def __getattr__(name):
     """Import a module of the package when it is first asked for, so that the command starts at once."""
+    if name == "__version__":
+        return importlib.metadata.version(__name__)
     if name in __all__:
         return importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"tinyshrink has no {name!r}: it has {', '.join(__all__)}")

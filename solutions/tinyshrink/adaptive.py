@@ -21,7 +21,8 @@ from safetensors.torch import save_file
 
 from . import adaptive_config, adaptive_runners, files, plots
 
-AdaptiveConfig, make_runner = adaptive_config.AdaptiveConfig, adaptive_runners.make_runner
+AdaptiveConfig = adaptive_config.AdaptiveConfig
+make_runner = adaptive_runners.make_runner
 
 TOLERANCE = 1e-9  # of an accuracy against the smallest tolerable one, and of steps and rates against each other
 

@@ -30,7 +30,8 @@ TOLERANCE = 1e-5  # relative, of the smaller model against the masked one
 def slice_tensor(tensor: torch.Tensor, kept: Mapping[int, torch.Tensor]) -> torch.Tensor:
     """The part of a tensor that stays, as a new tensor: along each dimension of `kept` only the indices listed there.
 
-    Arguments: tensor, any shape and dtype; kept, {dimension: int64 indices}. Dimensions that are not named stay whole.
+    Arguments: tensor, any shape and dtype; kept, {dimension: int64 indices}, in the order that they shall have. Dimensions
+    that are not named stay whole.
     Example: a weight of shape (8, 4, 3, 3) with {0: [1, 5], 1: [0, 2, 3]} becomes (2, 3, 3, 3).
     Hint: one dimension after the other. The result shares no memory with the old tensor, and records no gradient.
     """
@@ -100,13 +101,13 @@ class ChannelPlan:
             for g in self.groups
         ]
         with files.whole(path) as part:
-            Path(part).write_text(json.dumps(vars(self) | {"groups": groups}))
+            Path(part).write_text(json.dumps(vars(self) | {"groups": groups}), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> "ChannelPlan":
         """Read what `save` wrote. Raises ValueError for a file that holds something else."""
         try:
-            plan = json.loads(Path(path).read_text())
+            plan = json.loads(Path(path).read_text(encoding="utf-8"))
             groups = [
                 Channels(
                     group["size"],

@@ -15,6 +15,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from . import panel
+
+panel.watch_questions()
 _references = {}
 
 
@@ -37,21 +40,25 @@ class plug:
     def __enter__(self):
         function = self.notebook.get(self.name)
         if function is None or function is self.reference:
-            self._put_back()
-            raise AssertionError(
-                f"the notebook holds no {self.name} of yours: run the exercise cell above, then this check again"
-            )
+            said = f"the notebook holds no {self.name} of yours: run the exercise cell above, then this check again"
+            error = AssertionError(said)
+            self._failed(error)
+            raise error
         setattr(self.module, self.name, function)
 
     def __exit__(self, error_type, error, traceback):
         if error is None:
-            print(f"{self.name}: passed. From here on the framework runs on yours.")
+            panel.show(panel.Panel(self.name, "passed", after="From here on the framework runs on yours."))
         else:
-            self._put_back()
-            said = "not solved yet" if error_type is NotImplementedError else f"not yet right: {error}"
-            print(f"{self.name}: {said}")
-            print("Later cells run on the reference. Mend your cell, run it, then this check again.")
+            self._failed(error)
         return False
+
+    def _failed(self, error):
+        self._put_back()
+        blank = isinstance(error, NotImplementedError)
+        mend = "Write yours in place of raise NotImplementedError()" if blank else "Mend your cell"
+        after = f"Later cells run on the reference. {mend}, run it, then this check again."
+        panel.explain(self.name, error, after, panel.hint(self.reference))
 
     def _put_back(self):
         setattr(self.module, self.name, self.reference)

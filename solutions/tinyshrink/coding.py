@@ -152,7 +152,7 @@ def relative_index(mask: torch.Tensor, bits: int) -> torch.Tensor:
     other bits and a mask that is not bool.
 
     Example: nonzeros at 1, 4 and 15 of 20 with 3 bits: gaps 1, 2 and 10, so the codes 1, 2, 7, 3.
-    Hint: differences of neighbouring positions first, then how often `top` goes into each gap.
+    Hint: torch.diff, and a gap before the first nonzero too. How many codes does a gap of g zeros need?
     """
     if bits not in range(1, 17) or mask.dtype != torch.bool:
         raise ValueError(f"expected a bool mask and 1 to 16 bits, got {mask.dtype} and {bits!r}")

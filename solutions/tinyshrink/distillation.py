@@ -93,7 +93,8 @@ def attention_loss(student_features: torch.Tensor, teacher_features: torch.Tenso
 
     The map of an image is the mean over the channels of the squared features, one number for each position, divided by its
     L2 norm over the positions. The loss is the squared distance of student's and teacher's map, summed over the positions,
-    a mean over the batch: 0 for equal maps, at most 2. No gradient reaches the teacher.
+    a mean over the batch: 0 for equal maps, at most 2. A layer that is silent, all zeros, is no NaN. No gradient reaches
+    the teacher.
 
     Arguments: features (N, C, H, W) or (N, tokens, C), at the same positions. Returns a scalar. Raises ValueError for
     features that do not fit. Hint: positions(features); F.normalize.
@@ -121,8 +122,9 @@ class Hint(nn.Module):
 def frozen(model: nn.Module) -> Iterator[nn.Module]:
     """Hold a model still: inside the `with` block it is in eval mode and none of its parameters takes a gradient.
 
-    Gives the model. In the end, also after an error, each module is back in the mode that it had before, and each parameter
-    takes gradients if it did before: parts may have been frozen already.
+    Gives the model. Others, such as a student that is trained meanwhile, take gradients as before. In the end, also after an
+    error, each module is back in the mode that it had before, and each parameter takes gradients if it did before: parts may
+    have been frozen already.
 
     Example: with frozen(teacher): answers = teacher(images)
     Hint: model.modules() and model.parameters() say what there is to remember; yield between try: and finally:.

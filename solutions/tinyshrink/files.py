@@ -1,5 +1,6 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all; and where the files are that come with the package."""
 
+import importlib.metadata
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,3 +22,14 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
     except BaseException:
         part.unlink(missing_ok=True)
         raise
+
+
+
+def shipped() -> Path:
+    """The folder with modules/, tests/ and datasets/: the clone that this is, or where a wheel puts them (setup.cfg)."""
+    clone = Path(__file__).resolve().parents[2]
+    if (clone / "modules").is_dir():
+        return clone
+    installed = importlib.metadata.files("tinyshrink") or []
+    found = (Path(file.locate()).resolve().parents[1] for file in installed if file.match("share/tinyshrink/modules/*"))
+    return next(found, clone)

@@ -115,7 +115,8 @@ def apply_masks(model: nn.Module, masks: Mapping[str, torch.Tensor]) -> None:
 
     Arguments: masks, {parameter name as in model.named_parameters(): bool tensor of its shape, True = kept}.
     The parameters stay the same objects (an optimizer holds them), and no gradient is recorded.
-    Nothing is changed where a name or a shape does not fit. Raises KeyError for a name that the model does not have.
+    Nothing at all is changed where one name or shape does not fit. Raises KeyError for a name that the model does not have,
+    ValueError for a mask of another shape.
 
     Hint: model.named_parameters(remove_duplicate=False) also knows both names of a shared parameter; masked_fill_ writes
     in place.
@@ -281,9 +282,10 @@ def prunable(model: nn.Module, ignore: Iterable[str] = ()) -> dict[str, nn.Param
 def polynomial(start: float, end: float, progress: float, power: float = 3) -> float:
     """The sparsity at `progress` (0 to 1) on the way from `start` to `end`: fast first, slower and slower after.
 
-    s(p) = end - (end - start) (1 - p)^power. power 3 is Zhu & Gupta's cubic, power 1 a straight line.
+    Of the whole way the fraction (1 - progress)^power is still to go. power 3 is Zhu & Gupta's cubic, power 1 a straight line.
 
     Example: from 0 to 0.9, cubic, at progress 0.5: 0.7875. Raises ValueError for a power that is not above 0.
+    Hint: where must it be at progress 0, and where at 1?
     """
     if power <= 0:
         raise ValueError(f"power must be above 0, got {power}")

@@ -82,7 +82,7 @@ def sparsity(model_or_tensor: nn.Module | torch.Tensor) -> float:
     Returns a float. Raises TypeError for what is neither, ValueError for an empty tensor or a model without weights.
 
     Example: the tensor [[0, 2], [-1, 0]] has sparsity 0.5.
-    Hint: weights(model) is {name: tensor}. Count the zeros and the elements first, divide once.
+    Hint: weights(model) is {name: tensor}. In which order do you add up and divide, if no layer may count too much?
     """
     if not isinstance(model_or_tensor, (nn.Module, torch.Tensor)):
         raise TypeError(f"sparsity is of a tensor or an nn.Module, got {type(model_or_tensor).__name__}")
@@ -248,7 +248,7 @@ def latency(f, *, warmup: int = 3, repeats: int = 20, threads: int | None = None
     pulled up by the calls that the operating system interrupted; the median is not.
 
     Arguments: f, called without arguments; threads, PyTorch's number of CPU threads while measuring, put back after it
-    even if f fails (None leaves it alone); clock, the function that tells the time in seconds.
+    even if f fails (None leaves it alone); clock, the function that tells the time in seconds, read when a GPU is done.
     Returns Latency(median, low, high) in ms; low and high are the 25 % and 75 % quantiles, linear between two calls.
     Raises ValueError for repeats < 1 and warmup < 0.
 
@@ -274,7 +274,7 @@ def paired_speedup(slow, fast, *, warmup: int = 3, repeats: int = 20, threads=No
     Returns a float: 2.0 is twice as fast, below 1 is slower.
 
     Example: slow takes 4, 6, 20 ms and fast, in turn with it, 2, 2, 4 ms: the ratios 2, 3, 5 have the median 3.
-    Hint: one call of slow, one call of fast, one ratio; `repeats` times.
+    Hint: which two calls belong together? `seconds` times one of them.
     """
     if repeats < 1 or warmup < 0:
         raise ValueError(f"expected repeats >= 1 and warmup >= 0, got {repeats} and {warmup}")

@@ -1,13 +1,13 @@
 """The networks of the course: small enough to train while you wait, real enough to be worth shrinking."""
 
-from pathlib import Path
-
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import nn
 
-CHECKPOINTS = Path(__file__).resolve().parents[2] / "datasets" / "checkpoints"
+from . import files
+
+CHECKPOINTS = files.shipped() / "datasets" / "checkpoints"
 
 
 class DigitsCNN(nn.Sequential):

@@ -189,7 +189,7 @@ class Pipeline:
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
         new = {"fingerprint": digest.hexdigest(), "rows": [], "test": None}
         try:
-            state = json.loads(path.read_text()) if path.exists() else new
+            state = json.loads(path.read_text(encoding="utf-8")) if path.exists() else new
             known = state["fingerprint"]
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is no state of a pipeline ({error}): delete it, or name another folder") from error
@@ -252,7 +252,7 @@ def _measure(name, live, path, classes, data, example):
 
 def _write(path, state):
     with files.whole(path) as part:
-        part.write_text(json.dumps(state))
+        part.write_text(json.dumps(state), encoding="utf-8")
 
 
 def _pp(before, after):

@@ -102,9 +102,9 @@ class Progress:
 
 
 def notebooks(start: str | os.PathLike = ".") -> list[Path]:
-    """Your notebooks, NN_topic/NN_topic.ipynb: of the folder that `start` is in, or of its modules/; else those installed from."""
+    """Your notebooks, NN_topic/NN_topic.ipynb, of the folder that `start` is in, or of its modules/; maybe none."""
     start = Path(start).resolve()
-    for folder in (start, *start.parents, *Path(__file__).resolve().parents):
+    for folder in (start, *start.parents):
         for place in (folder / "modules", folder):
             found = sorted(path for path in place.glob("[0-9][0-9]_*/*.ipynb") if path.stem == path.parent.name)
             if found:

@@ -41,8 +41,8 @@ def affine_params(low, high, bits: int = 8, symmetric: bool = False) -> tuple[to
     larger of |low| and |high| goes to the largest integer.
 
     Arguments: low, high, numbers or tensors of one shape (one range for each channel). Returns (scale float32,
-    zero_point int32) of that shape. Scale 1 where the range is nothing but zero. Raises ValueError for NaN, infinity,
-    low > high, and bits outside 2 to 8.
+    zero_point int32) of that shape. Where the range is nothing but zero: scale 1, zero_point as for any low of 0. Raises
+    ValueError for NaN, infinity, low > high, and bits outside 2 to 8.
 
     Example: -1..3 at 2 bits (integers -2..1): scale 4 / 3, zero_point round(-2 + 0.75) = -1. Symmetric: scale 3, 0.
     Hint: float64 until the end, a range may be as wide as float32 itself. torch.where for ranges of zero.
@@ -104,12 +104,12 @@ def fake_quantize(x, scale, zero_point, bits: int = 8, symmetric: bool = False, 
 
     Arguments: as in quantize. Returns a tensor of the shape and dtype of x. The scale gets no gradient.
     Example: [0.4, 9.0] with scale 1, zero_point 0 at 2 bits is [0, 1], with gradient [1, 0].
-    Hint: x - x.detach() is zero, but its gradient is 1. Values that come by way of detach() have no gradient.
+    Hint: what is x - x.detach(), and what is its gradient?
     """
     step, zero = along(axis, x.ndim, scale, zero_point)
     smallest, largest = levels(bits, symmetric)
     integers = torch.round(x.detach() / step) + zero
-    values = (integers.clamp(smallest, largest) - zero) * step
+    values = ((integers.clamp(smallest, largest) - zero) * step).detach()
     inside = (smallest <= integers) & (integers <= largest)
     return values.to(x.dtype) + (x - x.detach()) * inside
 

@@ -102,7 +102,7 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
     number that is not finite.
 
     Example: [(0.9, 5.0), (0.8, 7.0), (0.95, 9.0)] gives [0, 2]: the second is worse than the first in both.
-    Hint: sort by ms, and the more accurate first among equals. Who comes later must be more accurate than all before.
+    Hint: comparing all pairs is right. In order of ms, what must a point have that the ones before it do not?
     """
     if not all(math.isfinite(number) for point in points for number in point):
         raise ValueError(f"a front needs finite numbers, leave other points out: got {list(points)}")
@@ -135,7 +135,7 @@ def best_within(trials: Iterable[Trial], budget: Budget) -> Trial | None:
     """Choose the most accurate trial within the budget; of several as accurate the fastest, of those the first.
 
     Only trials with an accuracy (not nan) count. Returns None where no trial is left.
-    Hint: violations; max or min with a key that is a tuple.
+    Hint: violations. What does Python compare first in two tuples?
     """
     fitting = [t for t in trials if not math.isnan(t.accuracy) and not violations(t.ms, t.bytes, budget)]
     return min(fitting, key=lambda trial: (-trial.accuracy, trial.ms), default=None)
@@ -144,8 +144,8 @@ def best_within(trials: Iterable[Trial], budget: Budget) -> Trial | None:
 def mutate(architecture: Mapping, choices: Mapping[str, Sequence], chance: random.Random) -> dict:
     """Make a child of an architecture: one choice, drawn by chance, moves one step up or down in its list of values.
 
-    Each choice with at least two values is drawn equally often. At the ends of its list it can only move one way. The
-    architecture that is given stays as it is.
+    Each choice with at least two values is drawn equally often, and goes up as often as down. At the ends of its list it
+    can only move one way. The architecture and the choices that are given stay as they are.
 
     Arguments: architecture {name: value}; choices {name: values in order}; chance, a random.Random, the only source of
     randomness. Returns a new dict that differs in exactly one value. Raises ValueError where no choice has two values.
@@ -166,13 +166,9 @@ def rungs(networks: int, epochs: int, factor: int = 3) -> list[tuple[int, int]]:
     """Plan successive halving: (networks that train, epochs that each has had by the end) for each rung, from many to few.
 
     All networks are in the first rung, and each further rung keeps 1 / factor of the rung before it and trains it to
-    factor times the epochs. The last rung has `epochs` epochs (or a little less, see below), the one before it
-    1 / factor of that. There are as many rungs as it takes to come from `networks` down to fewer than `factor`, but no
-    more than the epochs allow, since the first rung must train for at least one.
-
-    In numbers: the number of rungs is the largest r with factor^(r-1) <= networks and factor^(r-1) <= epochs. The first
-    rung has epochs // factor^(r-1) epochs, rung i (from 0) factor^i times as many. Networks of rung i:
-    networks / factor^i, rounded up.
+    factor times the epochs. There are as many rungs as possible: the last one must keep at least one whole network
+    (before rounding), and the first one must train for at least one whole epoch. Networks are rounded up; the epochs of
+    the first rung are rounded down, so that the last rung ends at `epochs` or a little before.
 
     Returns a list of (networks, epochs). Raises ValueError for networks or epochs below 1 and a factor below 2.
     Example: rungs(27, 9) is [(27, 1), (9, 3), (3, 9)]; rungs(5, 9) is [(5, 3), (2, 9)].
@@ -473,7 +469,7 @@ class _Book:
         if path is None or not Path(path).exists():
             return
         try:
-            content = json.loads(Path(path).read_text())
+            content = json.loads(Path(path).read_text(encoding="utf-8"))
             differs = [key for key in self.of if content["of"][key] != self.of[key]]
             self.rows = [vars(Trial(**row)) for row in content["trials"]]
         except (ValueError, KeyError, TypeError) as error:
@@ -484,7 +480,7 @@ class _Book:
     def save(self):
         if self.path is not None:
             with files.whole(self.path) as part:
-                part.write_text(json.dumps({"of": self.of, "trials": self.rows}))
+                part.write_text(json.dumps({"of": self.of, "trials": self.rows}), encoding="utf-8")
 
     def add(self, trial):
         self.rows.append(vars(trial) | {"accuracies": [], "ended": ""})

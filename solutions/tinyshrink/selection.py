@@ -94,8 +94,7 @@ def total_ratio(
     of them, the others stay as they are; scheme, metric and multiple as in kept_ratio. Returns a float, up to 1.
 
     Example: Linear layers of 100 x 100 and 100 x 300 weights, the first at ratio 0.5: 35000 / 40000 = 0.875.
-    Hint: kept_ratio(shape, ratio, scheme, metric, multiple) knows what a layer really keeps, layer_cost(shape, metric) what
-    it cost.
+    Hint: kept_ratio and layer_cost are given. Which ratio has a layer that `ratios` does not name?
     """
     kept = total = 0
     for name, shape in shapes.items():
@@ -134,7 +133,7 @@ def ratio_at(column: Mapping[float, float], level: float, baseline: float, inter
     Raises ValueError for an empty column, a ratio outside 0..1, a score that is not finite.
 
     Example: {0.2: 0.5, 0.6: 0.9} with baseline 1.0 at level 0.6: 0.3, without interpolation 0.6; at 0.95: 0.8, without 1.0.
-    Hint: go from the largest ratio down, until a score is too low.
+    Hint: from which end must you look, so that one lucky candidate among bad ones does not count?
     """
     if not column or not all(0 < ratio <= 1 and math.isfinite(score) for ratio, score in column.items()):
         raise ValueError(f"expected ratios above 0 and up to 1 with finite scores, got {dict(column)}")
@@ -458,7 +457,7 @@ class _Scores(dict):
         if not self.path.exists():
             return
         try:
-            content = json.loads(self.path.read_text())
+            content = json.loads(self.path.read_text(encoding="utf-8"))
             of, rows = content["of"], {(name, float(ratio)): float(score) for name, ratio, score in content["scores"]}
             differs = [key for key in self.of if of[key] != self.of[key]]
         except (ValueError, KeyError, TypeError) as error:
@@ -473,7 +472,9 @@ class _Scores(dict):
             return
         try:
             with files.whole(self.path) as part:
-                part.write_text(json.dumps({"of": self.of, "scores": [[*key, score] for key, score in self.items()]}))
+                part.write_text(
+                    json.dumps({"of": self.of, "scores": [[*key, score] for key, score in self.items()]}), encoding="utf-8"
+                )
         except OSError as error:
             safe = f"the {len(self) - 1} scores before it are safe: make room, and call again"
             raise OSError(error.errno, f"{error.strerror}: {self.path}, the score of {name} at {ratio:g}; {safe}") from error

@@ -30,8 +30,9 @@ def filter_scores(weight: torch.Tensor, criterion: str = "l1", gradient: torch.T
     filters; a filter near all others can be replaced by them. "taylor": |sum of w x gradient|, to first order how much the
     loss changes when the filter goes. The scale of a BatchNorm, (outputs,), is scored by "l1" as it is.
 
-    Arguments: weight (outputs, ...), any floating dtype; gradient, of the same shape, for "taylor" only.
-    Returns (outputs,), without gradient. Raises ValueError for an unknown criterion, and "taylor" without a gradient.
+    Arguments: weight (outputs, ...), float32 or float64, contiguous or not; gradient, of the same shape, for "taylor" only.
+    Returns (outputs,), without gradient; neither argument is changed. Raises ValueError for an unknown criterion, and "taylor"
+    without a gradient.
 
     Example: [[3, 4], [0, 1], [6, 8], [1, 1]] has L1 7, 1, 14, 2 and L2 5, 1, 10, 1.4142.
     Hint: weight.flatten(1) has a row for each filter; torch.cdist gives all distances.
@@ -78,7 +79,8 @@ def remove_filters(
     `following` that read it. A Linear reads it through a flatten, at several places next to each other.
 
     Arguments: conv, norm, following as they come in the network, groups 1, conv with or without bias; kept, int64 indices
-    of the filters that stay. The given layers are not changed.
+    of the filters that stay. The given layers are not changed, and share no memory with the new ones, whose dtype and mode
+    (training or eval) are theirs.
 
     Example: Conv2d(3, 8, 3), BatchNorm2d(8), Linear(8 * 4, 10) with kept = [0, 3] become Conv2d(3, 2, 3), BatchNorm2d(2),
     Linear(2 * 4, 10), whose inputs are the old ones 0 1 2 3 and 12 13 14 15.
@@ -227,13 +229,14 @@ def iterative_channel_prune(
 ) -> nn.Module:
     """Remove channels in several steps, with recovery after each: a new model with `amount` of its channels removed.
 
-    Every step removes the same fraction of the channels that are left, 1 - (1 - amount) ** (1 / steps), and then calls
-    train(smaller model), which trains it in place. After n steps (1 - amount) of the channels are left, but for rounding.
+    Every step removes the same fraction of the channels that are left, and then calls train(smaller model), which trains it
+    in place. After the last step the fraction 1 - amount of all channels is left, but for rounding.
 
     Arguments: example and options as in prune_channels; amount, 0 to below 1; steps, 1 or more.
     Raises ValueError for another amount or steps < 1. The given model is not changed.
 
     Example: amount 0.75 in 2 steps removes half of the channels, trains, removes half of the rest, and trains again.
+    Hint: if each of n steps keeps the fraction k of what it finds, what is left in the end?
     """
     if not 0 <= amount < 1 or steps < 1:
         raise ValueError(f"amount is a fraction from 0 to below 1 and steps at least 1: got {amount} and {steps}")
@@ -270,7 +273,7 @@ def head_scores(attention: models.Attention, criterion: str = "l2") -> torch.Ten
     Those are its rows of value.weight and its columns of out.weight, taken together as one filter for filter_scores.
     (Query and key only say where a head looks.)
 
-    Hint: head i owns rows head_dim * i to head_dim * (i + 1) of value.weight, and these columns of out.weight.
+    Hint: the rows of value.weight are those of head 0 first, head_dim of them, then those of head 1. Who reads them?
     """
     heads, size = attention.heads, attention.head_dim
     values = attention.value.weight.reshape(heads, size, -1)  # (heads, head_dim, width)

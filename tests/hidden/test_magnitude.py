@@ -55,6 +55,7 @@ def test_global_masks_on_drawn_layers():
         for layer in torch.randperm(count, generator=generator).tolist():
             shape = torch.randint(1, 7, (1 + layer % 4,), generator=generator).tolist()
             drawn = torch.randn(shape, generator=generator) * 2**layer
+            drawn = drawn.transpose(0, -1) if layer % 2 else drawn  # as a transposed weight lies in memory
             scores[f"layer{layer}.weight"] = drawn.round() if ties else drawn
         sparsity = torch.rand((), generator=generator).item()
         flat = np.concatenate([layer.numpy().ravel() for layer in scores.values()])

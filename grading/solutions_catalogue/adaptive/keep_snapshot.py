@@ -1,3 +1,6 @@
+from tinyshrink.adaptive import is_good
+
+
 def wrong_the_most_accurate(rate, accuracy, best, smallest):
     """Fails test_keep_snapshot_takes_the_higher_rate_then_the_accuracy: keeps the most accurate, as in ordinary training."""
     return accuracy >= smallest - 1e-9 and (best is None or accuracy > best[1])
@@ -53,3 +56,17 @@ def right_by_sorting(rate, accuracy, best, smallest):
     candidates = [entry for entry in (best, (rate, accuracy)) if entry is not None]
     good = accuracy - smallest >= -1e-9
     return good and sorted(candidates)[-1] == (rate, accuracy) and best != (rate, accuracy)
+
+
+def wrong_best_of_rate_zero(rate, accuracy, best, smallest):
+    """Fails test_keep_snapshot_takes_the_higher_rate_then_the_accuracy: `not best[0]` takes a best one of rate 0 for none."""
+    if not is_good(accuracy, smallest):
+        return False
+    return best is None or not best[0] or (rate, accuracy) > best
+
+
+def wrong_rates_in_steps(rate, accuracy, best, smallest):
+    """Fails test_keep_snapshot_takes_the_higher_rate_then_the_accuracy: rates are compared to one percent."""
+    if not is_good(accuracy, smallest):
+        return False
+    return best is None or (round(rate, 2), accuracy) > (round(best[0], 2), best[1])

@@ -1,4 +1,5 @@
 from tinyshrink import adaptive
+from tinyshrink.adaptive import TOLERANCE, next_move
 
 
 def wrong_one_move_only(move, tried, factor=0.5, minimal_step=0.025, max_rate=1.0):
@@ -124,3 +125,57 @@ def right_loop_condition(move, tried, factor=0.5, minimal_step=0.025, max_rate=1
         inside = step > minimal_step - 1e-9 and rate >= 0 and not (rate > max_rate and max_rate in tried)
         move = adaptive.Move(min(rate, max_rate), step, direction, rate > max_rate) if inside else None
     return move
+
+
+def wrong_clips_before_the_step(move, tried, factor=0.5, minimal_step=0.025, max_rate=1.0):
+    """Fails test_next_untried_ends_at_the_ends: looks at max_rate first, and trains there though the step is too small."""
+    while True:
+        move = next_move(move, tried[move.rate], factor)
+        if move.rate > max_rate:
+            return None if max_rate in tried else move._replace(rate=max_rate, final=True)
+        if move.step < minimal_step - TOLERANCE or move.rate < 0:
+            return None
+        if move.rate not in tried:
+            return move
+
+
+def wrong_goes_on_from_max_rate(move, tried, factor=0.5, minimal_step=0.025, max_rate=1.0):
+    """Fails test_next_untried_ends_at_the_ends: a max_rate that was tried is decided again, from there."""
+    for _ in range(1000):
+        move = next_move(move, tried[move.rate], factor)
+        if move.step < minimal_step - TOLERANCE or move.rate < 0:
+            return None
+        final = move.rate > max_rate
+        if final:
+            move = move._replace(rate=max_rate, final=True)
+        if move.rate not in tried:
+            return move
+    return None
+
+
+def wrong_fixed_factor(move, tried, factor=0.5, minimal_step=0.025, max_rate=1.0):
+    """Fails test_next_untried_finds_drawn_cliffs: halves whatever the factor."""
+    while True:
+        move = next_move(move, tried[move.rate])
+        if move.step < minimal_step - TOLERANCE or move.rate < 0:
+            return None
+        if move.rate > max_rate:
+            return None if max_rate in tried else move._replace(rate=max_rate, final=True)
+        if move.rate not in tried:
+            return move
+
+
+def right_first_of_a_walk(move, tried, factor=0.5, minimal_step=0.025, max_rate=1.0):
+    def walk(move):
+        while move.rate in tried:
+            move = next_move(move, tried[move.rate], factor)
+            if move.step + TOLERANCE < minimal_step or not move.rate >= 0:
+                return
+            if move.rate > max_rate:
+                move = move._replace(rate=max_rate, final=True)
+                if max_rate not in tried:
+                    yield move
+                return
+            yield move
+
+    return next((step for step in walk(move) if step.rate not in tried), None)

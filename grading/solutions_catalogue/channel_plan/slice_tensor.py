@@ -89,6 +89,16 @@ def wrong_a_view(tensor, kept):
     return tensor
 
 
+def wrong_by_mask(tensor, kept):
+    """Fails test_slice_tensor_takes_the_kept_indices_of_each_dimension: a mask forgets the order of the list."""
+    tensor = tensor.detach().clone()
+    for dim, indices in kept.items():
+        mask = torch.zeros(tensor.shape[dim], dtype=torch.bool)
+        mask[indices] = True
+        tensor = tensor.index_select(dim, mask.nonzero().flatten())
+    return tensor
+
+
 def right_numpy(tensor, kept):
     array = tensor.detach().numpy()
     grid = [np.asarray(kept.get(dim, range(size)), dtype=np.int64) for dim, size in enumerate(array.shape)]

@@ -79,3 +79,17 @@ def right_deflate(lengths):
         if length:
             first[length] += 1
     return codes
+
+
+def _codes_with(lengths):
+    codes, code, before = [0] * len(lengths), -1, 0
+    for length, symbol in sorted((length, symbol) for symbol, length in enumerate(lengths) if length):
+        code = (code + 1) << (length - before)
+        codes[symbol], before = code, length
+    return codes
+
+
+def wrong_crashes_on_nothing(lengths):
+    """Fails test_canonical_codes_by_hand: the first of a sorted list that is empty."""
+    first = sorted(length for length in lengths if length)[0]
+    return _codes_with(lengths) if first else []

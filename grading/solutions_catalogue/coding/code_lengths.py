@@ -1,5 +1,6 @@
 import heapq
 import math
+from collections import deque
 
 
 def _entropy_lengths(counts, rounded):
@@ -94,4 +95,44 @@ def right_tree(counts):
             stack += [(child, depth + 1) for child in node]
         else:
             lengths[node] = max(1, depth)
+    return lengths
+
+
+def wrong_shannon_fano(counts):
+    """Fails test_code_lengths_make_the_shortest_message: Shannon-Fano, halves of about the same count."""
+    lengths = [0] * len(counts)
+
+    def split(symbols, depth):
+        if len(symbols) == 1:
+            lengths[symbols[0]] = max(depth, 1)
+            return
+        if not symbols:
+            return
+        total, acc, best, at = sum(counts[s] for s in symbols), 0, None, 1
+        for place, s in enumerate(symbols[:-1], 1):
+            acc += counts[s]
+            if best is None or abs(total - 2 * acc) < best:
+                best, at = abs(total - 2 * acc), place
+        split(symbols[:at], depth + 1)
+        split(symbols[at:], depth + 1)
+
+    split(sorted((i for i, c in enumerate(counts) if c), key=lambda i: -counts[i]), 0)
+    return lengths
+
+
+def right_two_queues(counts):
+    lengths = [0] * len(counts)
+    leaves = deque(sorted(((c, [i]) for i, c in enumerate(counts) if c), key=lambda pair: pair[0]))
+    made = deque()
+    if len(leaves) == 1:
+        lengths[leaves[0][1][0]] = 1
+
+    def take():
+        return (leaves if not made or (leaves and leaves[0][0] <= made[0][0]) else made).popleft()
+
+    while len(leaves) + len(made) > 1:
+        (a, x), (b, y) = take(), take()
+        for symbol in x + y:
+            lengths[symbol] += 1
+        made.append((a + b, x + y))
     return lengths

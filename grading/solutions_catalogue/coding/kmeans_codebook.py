@@ -2,6 +2,7 @@ import torch
 from sklearn.cluster import KMeans
 
 from tinyshrink import coding
+from tinyshrink.coding import initial_centroids
 
 
 def _lloyd(values, centroids, rounds=50):
@@ -110,3 +111,45 @@ def right_scikit_learn(values, bits, init="linear"):
         return codebook, torch.zeros(values.shape, dtype=torch.int64)
     used, indices = (values.detach()[..., None] - codebook).abs().argmin(-1).unique(return_inverse=True)
     return codebook[used], indices
+
+
+def _lloyd_with(values, bits, init, rounds=50, right=False, dtype=torch.float64, keep_empty=False):
+    flat = values.detach().reshape(-1)
+    codebook = flat.unique()
+    if len(codebook) > 2**bits:
+        exact = flat.to(dtype)
+        centroids = initial_centroids(exact, 2**bits, init)
+        for _ in range(rounds):
+            cells = torch.bucketize(exact, (centroids[1:] + centroids[:-1]) / 2, right=right)
+            sums, counts = torch.bincount(cells, exact), torch.bincount(cells)
+            new = (sums / counts)[counts > 0].to(dtype)
+            if len(new) == len(centroids) and torch.equal(new, centroids):
+                break
+            centroids = new
+        codebook = centroids.to(values.dtype).unique()
+    wide = codebook.double()
+    indices = torch.bucketize(flat.double(), (wide[1:] + wide[:-1]) / 2, right=right)
+    used, indices = indices.unique(return_inverse=True)
+    return codebook[used], indices.reshape(values.shape)
+
+
+def wrong_upper_of_two(values, bits, init="linear"):
+    """Fails test_kmeans_codebook_by_hand: a value in the middle goes to the upper centroid."""
+    return _lloyd_with(values, bits, init, right=True)
+
+
+def wrong_codebook_in_float32(values, bits, init="linear"):
+    """Fails test_kmeans_codebook_shares_with_the_nearest: float32 whatever the values have."""
+    codebook, indices = _lloyd_with(values.float(), bits, init)
+    return codebook, indices
+
+
+def wrong_ignores_init(values, bits, init="linear"):
+    """Fails test_kmeans_codebook_by_hand: always linear."""
+    return _lloyd_with(values, bits, "linear")
+
+
+def wrong_view(values, bits, init="linear"):
+    """Fails test_kmeans_codebook_shares_with_the_nearest: view(-1) stops at a tensor that is not contiguous."""
+    codebook, indices = _lloyd_with(values.view(-1), bits, init)
+    return codebook, indices.view(values.shape)

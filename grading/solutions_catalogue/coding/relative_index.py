@@ -71,3 +71,37 @@ def right_walks_through_the_mask(mask, bits):
     while codes and codes[-1] == 2**bits - 1:
         codes.pop()
     return torch.tensor(codes, dtype=torch.int64)
+
+
+def _codes_with(mask, bits):
+    top, gap, codes = 2**bits - 1, 0, []
+    for kept in mask.reshape(-1).tolist():
+        if not kept:
+            gap += 1
+            continue
+        codes += [top] * (gap // top) + [gap % top]
+        gap = 0
+    return torch.tensor(codes, dtype=torch.int64)
+
+
+def wrong_view(mask, bits):
+    """Fails test_relative_index_by_hand: view(-1) stops at a mask that is not contiguous."""
+    return _codes_with(mask.view(-1), bits)
+
+
+def wrong_memory_order(mask, bits):
+    """Fails test_relative_index_by_hand: goes through the memory, which for a transposed mask is not row by row."""
+    flat = torch.as_strided(mask, (mask.numel(),), (1,)) if mask.numel() else mask.reshape(-1)
+    return _codes_with(flat, bits)
+
+
+def wrong_bytes(mask, bits):
+    """Fails test_relative_index_by_hand: uint8, as 8 bits are enough for most."""
+    return _codes_with(mask, bits).to(torch.uint8)
+
+
+def right_text(mask, bits):
+    top = 2**bits - 1
+    text = "".join("x" if kept else "." for kept in mask.flatten().tolist())
+    runs = [len(run) for run in text.split("x")[:-1]]
+    return torch.tensor([code for run in runs for code in [top] * (run // top) + [run % top]], dtype=torch.int64)

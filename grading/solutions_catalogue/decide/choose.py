@@ -92,3 +92,14 @@ def right_loop(rows, max_bytes=None, max_ms=None, min_accuracy=None):
         if best is None or (-row.accuracy, row.bytes, row.ms) < (-rows[best].accuracy, rows[best].bytes, rows[best].ms):
             best = name
     return best
+
+
+def _meeting_with(rows, max_bytes, max_ms, min_accuracy):
+    return {n: r for n, r in rows.items() if not deploy.violations(r.bytes, r.ms, r.accuracy, max_bytes, max_ms, min_accuracy)}
+
+
+def wrong_name_of_the_stage(rows, max_bytes=None, max_ms=None, min_accuracy=None):
+    """Fails test_choose_takes_the_most_accurate_that_meets_all: row.stage in place of the key."""
+    meeting = _meeting_with(rows, max_bytes, max_ms, min_accuracy)
+    row = min(meeting.values(), key=lambda r: (-r.accuracy, r.bytes, r.ms), default=None)
+    return row and row.stage

@@ -95,3 +95,25 @@ def right_asks_each_stage(rules, architecture, hardware, tolerance):
         if opinions and all(opinions):
             stages.append(stage)
     return tuple(stages), tuple(found)
+
+
+def _fits_with(rule, architecture, hardware, tolerance):
+    low, high = rule.tolerance
+    inside = low <= tolerance < high or tolerance == high == 1
+    return architecture in rule.architectures and hardware in rule.hardware and inside
+
+
+def wrong_no_outside_its_range(rules, architecture, hardware, tolerance):
+    """Fails test_fitting_knows_the_ends_of_a_range: a no counts where architecture and hardware fit, whatever its tolerance."""
+    found = tuple(r for r in rules if _fits_with(r, architecture, hardware, tolerance))
+    no = {s for r in rules if not r.use and architecture in r.architectures and hardware in r.hardware for s in r.stages}
+    yes = {s for r in found if r.use for s in r.stages}
+    return tuple(s for s in STAGES if s in yes - no), found
+
+
+def wrong_rule_removed_when_overruled(rules, architecture, hardware, tolerance):
+    """Fails test_fitting_lets_a_no_win_whatever_the_order: rules all of whose stages are forbidden are not returned."""
+    found = tuple(r for r in rules if _fits_with(r, architecture, hardware, tolerance))
+    no = {s for r in found if not r.use for s in r.stages}
+    yes = {s for r in found if r.use for s in r.stages}
+    return tuple(s for s in STAGES if s in yes - no), tuple(r for r in found if not r.use or set(r.stages) - no)

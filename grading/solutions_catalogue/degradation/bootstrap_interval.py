@@ -95,3 +95,18 @@ def right_sorted_list(values, confidence=0.95, resamples=1000, seed=0):
     means = sorted(statistics.fmean(rng.choice(numbers, len(numbers))) for _ in range(resamples))
     place = (1 - confidence) / 2 * (resamples - 1)
     return means[round(place)], means[round(resamples - 1 - place)]
+
+
+def wrong_always_a_thousand(values, confidence=0.95, resamples=1000, seed=0):
+    """Fails test_bootstrap_interval_repeats_itself: ignores resamples."""
+    g = torch.Generator().manual_seed(seed)
+    means = values.double()[torch.randint(len(values), (1000, len(values)), generator=g)].mean(1)
+    return tuple(means.quantile(torch.tensor([(1 - confidence) / 2, (1 + confidence) / 2], dtype=torch.float64)).tolist())
+
+
+def right_forked(values, confidence=0.95, resamples=1000, seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        means = sorted(float(values[torch.randint(len(values), (len(values),))].double().mean()) for _ in range(resamples))
+    ends = (1 - confidence) / 2 * (resamples - 1), (1 + confidence) / 2 * (resamples - 1)
+    return tuple(float(np.interp(end, range(resamples), means)) for end in ends)

@@ -89,3 +89,10 @@ def right_by_cross_product(curve):
         if best is None or area > best[0] + 1e-9:
             best = area, point
     return best[1]
+
+
+def wrong_line_from_best_to_worst(curve):
+    """Fails test_knee_is_farthest_above_the_line: the line from the best score to the worst."""
+    a, b = min(curve, key=lambda p: p.score), max(curve, key=lambda p: p.score)
+    slope = (b.score - a.score) / ((b.cost - a.cost) or 1)
+    return max(sorted(curve, key=lambda p: p.cost), key=lambda p: p.score - a.score - slope * (p.cost - a.cost))

@@ -160,3 +160,66 @@ def right_by_kept_share(ratio_of, target, most=0.99, tolerance=1e-3):
         ratios = [1.0] + [steps[a] for a in sorted(steps)]
         if any(after > before + tolerance for before, after in zip(ratios, ratios[1:])):
             raise ValueError("not monotone")
+
+
+def _bisect_with(ratio_of, target, most, tolerance, lower=True, upper=True, slack=None, strict=False, precision=1e-4):
+    slack = tolerance if slack is None else slack
+    if target == 1:
+        return 0.0, {}
+    low, high, steps = 0.0, most, {most: ratio_of(most)}
+    if steps[most] > target or (strict and steps[most] == target):
+        raise selection.UnreachableTarget(target, steps[most])
+    while high - low > precision and steps[high] < target - tolerance:
+        middle = (low + high) / 2
+        steps[middle] = ratio_of(middle)
+        if (lower and steps[middle] < steps[high] - slack) or (upper and steps[middle] > steps.get(low, 1.0) + slack):
+            raise ValueError("rises")
+        low, high = (low, middle) if steps[middle] <= target else (middle, high)
+    return high, steps
+
+
+def wrong_looks_up_only(ratio_of, target, most=0.99, tolerance=1e-3):
+    """Fails test_smallest_amount_says_what_cannot_be: never compares with the ratio of the larger amount."""
+    return _bisect_with(ratio_of, target, most, tolerance, lower=False)
+
+
+def wrong_no_slack(ratio_of, target, most=0.99, tolerance=1e-3):
+    """Fails test_smallest_amount_at_a_jump: a file that is one byte larger than it should be ends the search."""
+    return _bisect_with(ratio_of, target, most, tolerance, slack=0.0)
+
+
+def wrong_just_enough_is_too_little(ratio_of, target, most=0.99, tolerance=1e-3):
+    """Fails test_smallest_amount_of_a_smooth_ratio: `most` gives exactly the target, and it says no."""
+    return _bisect_with(ratio_of, target, most, tolerance, strict=True)
+
+
+def wrong_own_tolerance(ratio_of, target, most=0.99, tolerance=1e-3):
+    """Fails test_smallest_amount_of_a_smooth_ratio: 1e-3 whatever tolerance was asked for."""
+    return _bisect_with(ratio_of, target, most, 1e-3)
+
+
+def right_with_a_sorted_list(ratio_of, target, most=0.99, tolerance=1e-3):
+    if target == 1:
+        return 0.0, {}
+    steps = {}
+    known = [(0.0, 1.0)]
+
+    def ask(amount):
+        steps[amount] = ratio_of(amount)
+        known.append((amount, steps[amount]))
+        known.sort()
+        place = known.index((amount, steps[amount]))
+        if place and known[place][1] > known[place - 1][1] + tolerance:
+            raise ValueError("rises")
+        if place + 1 < len(known) and known[place][1] < known[place + 1][1] - tolerance:
+            raise ValueError("rises")
+
+    ask(most)
+    if steps[most] > target:
+        raise selection.UnreachableTarget(target, steps[most])
+    while True:
+        low = max(amount for amount, ratio in known if ratio > target)
+        high = min(amount for amount, ratio in known if ratio <= target)
+        if high - low <= 1e-4 or steps[high] >= target - tolerance:
+            return high, steps
+        ask((low + high) / 2)

@@ -1,3 +1,5 @@
+import torch
+
 from tinyshrink import degradation
 from tinyshrink.degradation import Verdict, acceptable_drop, bootstrap_interval, correct, drop_of
 
@@ -109,3 +111,52 @@ def right_one_example_after_the_other(model, original, split, allowed="standard_
         if not drop.low <= allowed:
             verdict.reasons.append(f"class {label} is shown to be bad")
     return verdict
+
+
+def _verdict_with(lost, labels, allowed, classes, reason="too much"):
+    overall = drop_of(lost)
+    reasons = [reason] if overall.high > allowed else []
+    drops = {label: drop_of(lost[labels == label]) for label in classes}
+    reasons += [f"class {label} loses {drop}" for label, drop in drops.items() if drop.low > allowed]
+    return Verdict(allowed, overall, drops, reasons)
+
+
+def wrong_leaves_the_models_in_eval_mode(model, original, split, allowed="standard_classification"):
+    """Fails test_validate_leaves_the_models_as_they_are: model.eval(), and it stays there."""
+    allowed = acceptable_drop(allowed) if isinstance(allowed, str) else allowed
+    with torch.no_grad():
+        right = [(net.eval()(split.x).argmax(1) == split.y).float() for net in (original, model)]
+    return _verdict_with(right[0] - right[1], split.y, allowed, split.y.unique().tolist())
+
+
+def wrong_in_the_mode_it_finds(model, original, split, allowed="standard_classification"):
+    """Fails test_validate_leaves_the_models_as_they_are: in train mode dropout drops."""
+    allowed = acceptable_drop(allowed) if isinstance(allowed, str) else allowed
+    with torch.no_grad():
+        right = [(net(split.x).argmax(1) == split.y).float() for net in (original, model)]
+    return _verdict_with(right[0] - right[1], split.y, allowed, split.y.unique().tolist())
+
+
+def wrong_classes_up_to_the_largest(model, original, split, allowed="standard_classification"):
+    """Fails test_validate_leaves_the_models_as_they_are: range(max + 1), also classes without examples."""
+    allowed = acceptable_drop(allowed) if isinstance(allowed, str) else allowed
+    lost = correct(original, split) - correct(model, split)
+    return _verdict_with(lost, split.y, allowed, range(int(split.y.max()) + 1))
+
+
+def wrong_at_the_limit_is_too_much(model, original, split, allowed="standard_classification"):
+    """Fails test_validate_leaves_the_models_as_they_are: >= in place of >, so that 0 is more than 0."""
+    allowed = acceptable_drop(allowed) if isinstance(allowed, str) else allowed
+    lost = correct(original, split) - correct(model, split)
+    drops = {label: drop_of(lost[split.y == label]) for label in split.y.unique().tolist()}
+    reasons = ["too much"] if drop_of(lost).high >= allowed else []
+    reasons += [f"class {label}" for label, drop in drops.items() if drop.low >= allowed]
+    return Verdict(allowed, drop_of(lost), drops, reasons)
+
+
+def wrong_reasons_are_drops(model, original, split, allowed="standard_classification"):
+    """Fails test_validate_leaves_the_models_as_they_are: the reasons are Drops, no strings."""
+    allowed = acceptable_drop(allowed) if isinstance(allowed, str) else allowed
+    lost = correct(original, split) - correct(model, split)
+    verdict = _verdict_with(lost, split.y, allowed, split.y.unique().tolist())
+    return Verdict(verdict.allowed, verdict.overall, verdict.classes, [verdict.overall for _ in verdict.reasons])

@@ -73,3 +73,36 @@ def right_infinite_limits(size, ms, accuracy, max_bytes=None, max_ms=None, min_a
     if min_accuracy is not None and (accuracy < min_accuracy or math.isnan(accuracy)):
         found["accuracy"] = min_accuracy - accuracy
     return found
+
+
+def wrong_nan_bytes_pass(size, ms, accuracy, max_bytes=None, max_ms=None, min_accuracy=None):
+    """Fails test_violations_at_the_edge: the size is never NaN, so > will do there."""
+    out = {}
+    if max_bytes is not None and size > max_bytes:
+        out["bytes"] = size - max_bytes
+    if max_ms is not None and not ms <= max_ms:
+        out["ms"] = ms - max_ms
+    if min_accuracy is not None and not accuracy >= min_accuracy:
+        out["accuracy"] = min_accuracy - accuracy
+    return out
+
+
+def wrong_nan_is_zero_missing(size, ms, accuracy, max_bytes=None, max_ms=None, min_accuracy=None):
+    """Fails test_violations_at_the_edge: max(0, nan)."""
+    over = {"bytes": (size, max_bytes), "ms": (ms, max_ms)}
+    out = {k: max(0, v - m) for k, (v, m) in over.items() if m is not None and not v <= m}
+    if min_accuracy is not None and not accuracy >= min_accuracy:
+        out["accuracy"] = max(0, min_accuracy - accuracy)
+    return out
+
+
+def wrong_tolerance(size, ms, accuracy, max_bytes=None, max_ms=None, min_accuracy=None):
+    """Fails test_violations_at_the_edge: a thousandth more is let through."""
+    out = {}
+    if max_bytes is not None and not size <= max_bytes + 1e-3:
+        out["bytes"] = size - max_bytes
+    if max_ms is not None and not ms <= max_ms + 1e-3:
+        out["ms"] = ms - max_ms
+    if min_accuracy is not None and not accuracy >= min_accuracy - 1e-3:
+        out["accuracy"] = min_accuracy - accuracy
+    return out

@@ -77,15 +77,34 @@ def wrong_normalized_over_the_batch(student_features, teacher_features):
     return (mine - hint).square().sum(1).mean()
 
 
+def wrong_divides_by_zero(student_features, teacher_features):
+    """Fails test_attention_loss_of_a_silent_layer_is_finite: a layer whose ReLUs are all closed has a norm of 0."""
+    mine, hint = (distillation.positions(f).square().mean(2) for f in (student_features, teacher_features.detach()))
+    if mine.shape != hint.shape:
+        raise ValueError(f"{mine.shape} and {hint.shape}")
+    mine, hint = (f / f.norm(dim=1, keepdim=True) for f in (mine, hint))
+    return (mine - hint).square().sum(1).mean()
+
+
+def wrong_broadcasts(student_features, teacher_features):
+    """Fails test_attention_loss_by_hand: a map of one position is compared with all of the student's."""
+    return (_map(student_features) - _map(teacher_features.detach())).square().sum(1).mean()
+
+
 def right_cosine(student_features, teacher_features):
     mine, hint = (distillation.positions(f).pow(2).sum(2) for f in (student_features, teacher_features.detach()))
+    if mine.shape != hint.shape:
+        raise ValueError(f"{mine.shape[1]} positions and {hint.shape[1]}")
     return 2 - 2 * F.cosine_similarity(mine, hint, dim=1).mean()
 
 
 def right_image_by_image(student_features, teacher_features):
     total = 0
+    if distillation.positions(student_features).shape[1] != distillation.positions(teacher_features).shape[1]:
+        raise ValueError("maps of two sizes")
     for mine, hint in zip(distillation.positions(student_features), distillation.positions(teacher_features.detach())):
         mine, hint = (mine**2).mean(1), (hint**2).mean(1)
-        difference = mine / torch.linalg.vector_norm(mine) - hint / torch.linalg.vector_norm(hint)
+        mine, hint = (one / torch.linalg.vector_norm(one).clamp_min(1e-12) for one in (mine, hint))
+        difference = mine - hint
         total = total + difference.dot(difference)
     return total / len(student_features)

@@ -116,6 +116,28 @@ def wrong_squared_error_of_logits(student_logits, teacher_logits, labels, temper
     return alpha * soft + (1 - alpha) * _hard(student_logits, labels)
 
 
+def wrong_in_place(student_logits, teacher_logits, labels, temperature, alpha):
+    """Fails test_distillation_loss_is_a_mean_over_the_batch: divides the caller's logits by the temperature."""
+    teacher_logits = teacher_logits.detach()
+    teacher_logits /= temperature
+    log_q = F.log_softmax(student_logits / temperature, 1)
+    kl = F.kl_div(log_q, F.softmax(teacher_logits, 1), reduction="batchmean")
+    ce = F.cross_entropy(student_logits, labels, reduction="sum") / len(labels)
+    return alpha * temperature**2 * kl + (1 - alpha) * ce
+
+
+def wrong_distributions(student_logits, teacher_logits, labels, temperature, alpha):
+    """Fails test_distillation_loss_survives_certain_teachers: its divergence is infinite where a probability rounds to 0."""
+    teacher, student = (
+        torch.distributions.Categorical(logits=logits / temperature, validate_args=False)
+        for logits in (teacher_logits.detach(), student_logits)
+    )
+    kl = torch.distributions.kl_divergence(teacher, student).mean()
+    picked = student_logits.log_softmax(1).gather(1, labels.clamp_min(0)[:, None])[:, 0]  # (N,)
+    ce = -torch.where(labels == distillation.UNLABELLED, 0, picked).mean()
+    return alpha * temperature**2 * kl + (1 - alpha) * ce
+
+
 def right_torch(student_logits, teacher_logits, labels, temperature, alpha):
     soft = temperature**2 * _soft(student_logits, teacher_logits.detach(), temperature)
     return alpha * soft + (1 - alpha) * _hard(student_logits, labels)

@@ -123,6 +123,21 @@ def wrong_gives_nothing(model):
 
 
 @contextmanager
+def wrong_no_gradients_for_anybody(model):
+    """Fails test_frozen_model_is_in_eval_mode_and_takes_no_gradient: no_grad stops the student that is trained inside too."""
+    modes = [(module, module.training) for module in model.modules()]
+    gradients = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    try:
+        with torch.no_grad():
+            yield model.eval().requires_grad_(False)
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        for parameter, before in gradients:
+            parameter.requires_grad = before
+
+
+@contextmanager
 def right_exit_stack(model):
     with ExitStack() as undo:
         for module in model.modules():

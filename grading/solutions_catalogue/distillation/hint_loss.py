@@ -62,12 +62,31 @@ def wrong_view(student_features, teacher_features, projection):
     return (mine - hint).square().mean()
 
 
+def wrong_broadcasts(student_features, teacher_features, projection):
+    """Fails test_hint_loss_by_hand: a hint of one position is compared with all of the student's."""
+    mine, hint = projection(distillation.positions(student_features)), distillation.positions(teacher_features).detach()
+    return (mine - hint).square().mean()
+
+
 def right_mse(student_features, teacher_features, projection):
-    hint = distillation.positions(teacher_features.detach())
-    return F.mse_loss(projection(distillation.positions(student_features)), hint)
+    mine, hint = projection(distillation.positions(student_features)), distillation.positions(teacher_features.detach())
+    if mine.shape != hint.shape:
+        raise ValueError(f"{mine.shape} and {hint.shape}")
+    return F.mse_loss(mine, hint)
 
 
 def right_position_by_position(student_features, teacher_features, projection):
     mine, hint = distillation.positions(student_features), distillation.positions(teacher_features).detach()
+    if mine.shape[1] != hint.shape[1]:
+        raise ValueError(f"{mine.shape[1]} positions and {hint.shape[1]}")
     errors = [(projection(mine[:, i]) - hint[:, i]).pow(2).mean() for i in range(mine.shape[1])]
     return torch.stack(errors).mean()
+
+
+def right_norm(student_features, teacher_features, projection):
+    with torch.no_grad():
+        hint = distillation.positions(teacher_features)
+    mine = projection(distillation.positions(student_features))
+    if hint.shape != mine.shape:
+        raise ValueError(f"{tuple(mine.shape)} against {tuple(hint.shape)}")
+    return torch.linalg.vector_norm(mine - hint) ** 2 / hint.numel()

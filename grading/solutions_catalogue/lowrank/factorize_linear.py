@@ -78,6 +78,14 @@ def wrong_always_training(layer, rank):
     return right_by_hand(layer, rank).train()
 
 
+def wrong_shares_the_bias(layer, rank):
+    """Fails test_factorize_linear_makes_two_layers: a new Parameter around the memory of the layer's own bias."""
+    two = right_from_the_shapes(layer, rank)
+    if layer.bias is not None:
+        two[1].bias = nn.Parameter(layer.bias.data)
+    return two
+
+
 def right_by_hand(layer, rank):
     left, right = lowrank.truncated_svd(layer.weight, rank)
     first, second = _two(layer, rank)

@@ -105,3 +105,12 @@ def right_bisection(shape, ratio, scheme="spatial", metric="macs", multiple=1):
         rank = 1
     rest = rank % multiple
     return min(rank + multiple - rest if rest else rank, most)
+
+
+def right_whole_numbers(shape, ratio, scheme="spatial", metric="macs", multiple=1):
+    one, whole = lowrank.svd_cost(shape, 1, scheme, metric), lowrank.layer_cost(shape, metric)
+    most = max(1, whole // one)
+    rank = round(ratio * whole * (1 + 1e-12)) // one if ratio * whole > 1e9 else int((ratio * whole + 1e-6) // one)
+    if rank < 1:
+        warnings.warn(f"even rank 1 costs {one / whole:.1%}", stacklevel=2)
+    return min(most, -(-max(rank, 1) // multiple) * multiple)

@@ -122,6 +122,33 @@ def wrong_half_of_the_full_rank(model, ranks, scheme="spatial", metric="macs"):
     return smaller
 
 
+def wrong_error_without_the_name(model, ranks, scheme="spatial", metric="macs"):
+    """Fails test_replace_layers_refuses_a_rank_by_the_name_of_its_layer: which of a hundred layers was it?"""
+    smaller, stay = copy.deepcopy(model), []
+    for name, rank in ranks.items():
+        layer = smaller.get_submodule(name)
+        two = lowrank.factorize_layer(layer, rank, scheme)
+        if _saves(layer, rank, scheme, metric):
+            smaller.set_submodule(name, two)
+        else:
+            stay.append(name)
+    _warn(stay)
+    return smaller
+
+
+def wrong_any_rank_stays(model, ranks, scheme="spatial", metric="macs"):
+    """Fails test_replace_layers_refuses_a_rank_by_the_name_of_its_layer: a rank that there is not is not looked at."""
+    smaller, stay = copy.deepcopy(model), []
+    for name, rank in ranks.items():
+        layer = smaller.get_submodule(name)
+        if _saves(layer, rank, scheme, metric):
+            smaller.set_submodule(name, lowrank.factorize_layer(layer, rank, scheme, name))
+        else:
+            stay.append(name)
+    _warn(stay)
+    return smaller
+
+
 def right_dict_of_new(model, ranks, scheme="spatial", metric="macs"):
     smaller, new, stay = copy.deepcopy(model), {}, []
     for name, rank in ranks.items():
@@ -145,8 +172,10 @@ def right_recursion(model, ranks, scheme="spatial", metric="macs"):
             name = prefix + child
             if name not in ranks:
                 visit(layer, f"{name}.")
-            elif _saves(layer, ranks[name], scheme, metric):
-                setattr(module, child, lowrank.factorize_layer(layer, ranks[name], scheme, name))
+                continue
+            two = lowrank.factorize_layer(layer, ranks[name], scheme, name)
+            if _saves(layer, ranks[name], scheme, metric):
+                setattr(module, child, two)
             else:
                 stay.append(name)
 

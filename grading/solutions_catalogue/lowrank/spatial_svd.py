@@ -116,6 +116,14 @@ def wrong_each_filter_by_itself(conv, rank):
     return _pair(conv, _layers(conv, rank), _weights(copied, rank))
 
 
+def wrong_shares_the_bias(conv, rank):
+    """Fails test_spatial_svd_splits_kernel_stride_and_padding: a new Parameter around the memory of the old bias."""
+    two = right_einsum(conv, rank)
+    if conv.bias is not None:
+        two[1].bias = nn.Parameter(conv.bias.data)
+    return two
+
+
 def right_einsum(conv, rank):
     (n, m), (kh, kw) = conv.weight.shape[:2], conv.kernel_size
     matrix = torch.einsum("oihw->ihow", conv.weight.detach()).reshape(m * kh, n * kw)

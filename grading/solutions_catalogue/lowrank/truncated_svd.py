@@ -60,6 +60,21 @@ def wrong_float32(weight, rank):
     return left.to(weight.dtype), right.to(weight.dtype)
 
 
+def wrong_randomized(weight, rank):
+    """Fails test_truncated_svd_is_the_nearest_of_its_rank: svd_lowrank is fast, and only near the nearest."""
+    U, S, V = torch.svd_lowrank(weight.detach().to(torch.promote_types(weight.dtype, torch.float32)), q=rank)
+    left, right = U * S.sqrt(), (V * S.sqrt()).T
+    return left.to(weight.dtype), right.to(weight.dtype)
+
+
+def wrong_random_numbers_used_up(weight, rank):
+    """Fails test_truncated_svd_gives_two_thin_matrices: exact by many steps, but it moves the caller's random numbers on."""
+    q = min(weight.shape)
+    U, S, V = torch.svd_lowrank(weight.detach().to(torch.promote_types(weight.dtype, torch.float32)), q=q, niter=60)
+    left, right = U[:, :rank] * S[:rank].sqrt(), (V[:, :rank] * S[:rank].sqrt()).T
+    return left.to(weight.dtype), right.to(weight.dtype)
+
+
 def right_diag(weight, rank):
     U, S, Vh = torch.linalg.svd(weight.detach().to(torch.promote_types(weight.dtype, torch.float32)))
     root = torch.diag(S[:rank] ** 0.5)

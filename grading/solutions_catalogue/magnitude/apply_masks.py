@@ -210,26 +210,72 @@ def wrong_gradient_hooks(model, masks):
 
 
 @torch.no_grad()
+def wrong_stops_half_way(model, masks):
+    """Fails test_apply_masks_refuses_what_does_not_fit: has zeroed a layer when it finds that the next is not there."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    for name, mask in masks.items():
+        if name not in parameters:
+            raise KeyError(f"no parameter {name!r}")
+        if mask.shape != parameters[name].shape:
+            raise ValueError(f"{name} has another shape than its mask")
+        parameters[name].masked_fill_(~mask, 0)
+
+
+@torch.no_grad()
+def wrong_broadcasts(model, masks):
+    """Fails test_apply_masks_refuses_what_does_not_fit: a mask of one row is taken for all rows."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    if unknown := [name for name in masks if name not in parameters]:
+        raise KeyError(f"no parameter {unknown[0]!r}")
+    for name, mask in masks.items():
+        parameters[name] *= mask
+
+
+@torch.no_grad()
+def wrong_first_name_of_a_shared_one_only(model, masks):
+    """Fails test_apply_masks_refuses_what_does_not_fit: named_parameters() names a shared parameter once."""
+    parameters = dict(model.named_parameters())
+    _check(parameters, masks)
+    for name, mask in masks.items():
+        parameters[name].masked_fill_(~mask, 0)
+
+
+def _known(model):
+    return dict(model.named_parameters(remove_duplicate=False))
+
+
+def _check(parameters, masks):
+    for name, mask in masks.items():
+        if parameters[name].shape != mask.shape:
+            raise ValueError(f"{name}: its mask has another shape")
+
+
+@torch.no_grad()
 def right_multiplies(model, masks):
-    known = dict(model.named_parameters())
+    known = _known(model)
+    _check(known, masks)
     for name in masks:
         known[name].mul_(masks[name])
 
 
 def right_through_data(model, masks):
-    for name, mask in masks.items():
+    for name in masks:
         try:
             parameter = model.get_parameter(name)
         except AttributeError:
             raise KeyError(f"no parameter {name}") from None
+        assert masks[name].shape == parameter.shape, f"{name}: the mask is {tuple(masks[name].shape)}"
+    for name, mask in masks.items():
+        parameter = model.get_parameter(name)
         parameter.data = torch.where(mask, parameter.data, torch.zeros_like(parameter.data))
 
 
 def right_element_by_element(model, masks):
-    owners = {name: parameter for name, parameter in model.named_parameters()}
+    owners = _known(model)
+    if not set(masks) <= set(owners):
+        raise KeyError(*(set(masks) - set(owners)))
+    _check(owners, masks)
     for name, mask in masks.items():
-        if name not in owners:
-            raise KeyError(name)
         with torch.no_grad():
             for index in (~mask).nonzero().tolist():
                 owners[name][tuple(index)] = 0.0
@@ -238,5 +284,7 @@ def right_element_by_element(model, masks):
 @torch.no_grad()
 def right_through_the_state(model, masks):
     state = model.state_dict()  # its tensors share the parameters' memory
+    if any(state[name].shape != mask.shape for name, mask in masks.items()):
+        raise ValueError("a mask of another shape")
     for name, mask in masks.items():
         state[name][~mask] = 0

@@ -128,6 +128,13 @@ def wrong_one_weight_a_layer_stays(scores, sparsity):
     return masks
 
 
+def wrong_view(scores, sparsity):
+    """Fails test_global_masks_on_drawn_layers: view(-1) wants contiguous scores."""
+    mask = magnitude.magnitude_mask(torch.cat([tensor.view(-1) for tensor in scores.values()]), sparsity)
+    pieces = mask.split([tensor.numel() for tensor in scores.values()])
+    return {name: piece.view(scores[name].shape) for name, piece in zip(scores, pieces)}
+
+
 def right_stable_sort(scores, sparsity):
     flat = torch.cat([values.reshape(-1) for values in scores.values()])
     mask = torch.ones(flat.numel(), dtype=torch.bool)

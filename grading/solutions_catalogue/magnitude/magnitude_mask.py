@@ -187,6 +187,14 @@ def wrong_in_float32(scores, sparsity):
     return torch.from_numpy(mask).view(scores.shape)
 
 
+def wrong_forgets_detach(scores, sparsity):
+    """Fails test_mask_keeps_the_largest_scores: scores of a weight that is trained have a gradient, NumPy takes none."""
+    order = scores.flatten().double().numpy().argsort(kind="stable")
+    mask = np.ones(scores.numel(), dtype=bool)
+    mask[order[: round(sparsity * scores.numel())]] = False
+    return torch.from_numpy(mask).view(scores.shape)
+
+
 def right_stable_sort(scores, sparsity):
     mask = torch.ones(scores.numel(), dtype=torch.bool)
     mask[scores.flatten().argsort(stable=True)[: round(sparsity * scores.numel())]] = False

@@ -85,6 +85,17 @@ def wrong_nonzero_weights_only(model, nonzero=False):
     return sum(int(p.count_nonzero()) if nonzero else p.numel() for p in tensors)
 
 
+def wrong_nearly_zero(model, nonzero=False):
+    """Fails test_count_parameters_counts_a_shared_one_once_and_nonzeros_when_asked: takes what is tiny for zero."""
+    return sum(int((p.abs() > 1e-6).sum()) if nonzero else p.numel() for p in model.parameters())
+
+
+def wrong_by_address(model, nonzero=False):
+    """Fails test_count_parameters_counts_all_that_is_learned: on the meta device all tensors have the address 0."""
+    by_address = {p.data_ptr(): p for p in model.parameters()}
+    return sum(int(p.count_nonzero()) if nonzero else p.numel() for p in by_address.values())
+
+
 def right_one_vector(model, nonzero=False):
     vector = torch.cat([p.detach().reshape(-1).double() for p in model.parameters()])
     return int((vector != 0).sum()) if nonzero else len(vector)

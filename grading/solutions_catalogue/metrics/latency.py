@@ -4,7 +4,7 @@ import time
 import numpy as np
 import torch
 
-from tinyshrink.metrics import Latency, seconds, torch_threads
+from tinyshrink.metrics import Latency, seconds, torch_threads, wait_for_gpu
 
 
 def quartiles(times):
@@ -122,6 +122,24 @@ def wrong_swallows_the_error(f, *, warmup=3, repeats=20, threads=None, clock=tim
         return Latency(math.nan, math.nan, math.nan)
 
 
+def wrong_one_thread_unless_told(f, *, warmup=3, repeats=20, threads=None, clock=time.perf_counter):
+    """Fails test_latency_computes_with_the_asked_threads_and_puts_them_back: None leaves the threads alone, it is not 1."""
+    return right_by_numpy(f, warmup=warmup, repeats=repeats, threads=threads or 1, clock=clock)
+
+
+def wrong_does_not_wait_for_the_gpu(f, *, warmup=3, repeats=20, threads=None, clock=time.perf_counter):
+    """Fails test_latency_waits_until_a_gpu_is_done: reads the clock as soon as f returns."""
+    times = []
+    with torch_threads(threads):
+        for _ in range(warmup):
+            f()
+        for _ in range(repeats):
+            started = clock()
+            f()
+            times.append(1000 * (clock() - started))
+    return Latency(*np.quantile(times, [0.5, 0.25, 0.75]).tolist())
+
+
 def right_by_hand(f, *, warmup=3, repeats=20, threads=None, clock=time.perf_counter):
     before = torch.get_num_threads()
     if threads is not None:
@@ -131,8 +149,10 @@ def right_by_hand(f, *, warmup=3, repeats=20, threads=None, clock=time.perf_coun
         for _ in range(warmup):
             f()
         for _ in range(repeats):
+            wait_for_gpu()
             started = clock()
             f()
+            wait_for_gpu()
             times.append((clock() - started) * 1e3)
     finally:
         torch.set_num_threads(before)

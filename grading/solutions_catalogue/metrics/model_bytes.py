@@ -65,6 +65,11 @@ def wrong_set_of_sizes(model):
     return sum({t.untyped_storage().nbytes() for t in tensors_of(model)})
 
 
+def wrong_storages_by_the_address_of_the_tensor(model):
+    """Fails test_model_bytes_counts_each_storage_once: two slices of one storage begin at two addresses."""
+    return sum({t.data_ptr(): t.untyped_storage().nbytes() for t in tensors_of(model)}.values())
+
+
 def right_seen(model):
     seen, total = set(), 0
     for tensor in tensors_of(model):
@@ -81,3 +86,11 @@ def right_sizes(model):
         for tensor in (*module.parameters(recurse=False), *module.buffers(recurse=False)):
             sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().size()
     return sum(sizes.values())
+
+
+def right_smallest_address(model):
+    ends = {}
+    for tensor in tensors_of(model):
+        address = tensor.data_ptr() - tensor.storage_offset() * tensor.element_size()
+        ends[address] = tensor.untyped_storage().nbytes()
+    return sum(ends.values())

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 
 from tinyshrink import metrics
-from tinyshrink.metrics import seconds, torch_threads
+from tinyshrink.metrics import seconds, torch_threads, wait_for_gpu
 
 
 def pairs(slow, fast, warmup, repeats, threads, clock):
@@ -112,7 +112,8 @@ def wrong_threads_for_slow_only(slow, fast, *, warmup=3, repeats=20, threads=Non
     return statistics.median(ratios)
 
 
-def right_three_readings(slow, fast, *, warmup=3, repeats=20, threads=None, clock=time.perf_counter):
+def wrong_does_not_wait_for_the_gpu(slow, fast, *, warmup=3, repeats=20, threads=None, clock=time.perf_counter):
+    """Fails test_paired_speedup_waits_until_a_gpu_is_done: reads the clock as soon as a function returns."""
     ratios = []
     with torch_threads(threads):
         for call in range(warmup + repeats):
@@ -120,6 +121,34 @@ def right_three_readings(slow, fast, *, warmup=3, repeats=20, threads=None, cloc
             slow()
             between = clock()
             fast()
+            if call >= warmup:
+                ratios.append((between - started) / (clock() - between))
+    return statistics.median(ratios)
+
+
+def wrong_threads_lost_in_an_error(slow, fast, *, warmup=3, repeats=20, threads=None, clock=time.perf_counter):
+    """Fails test_paired_speedup_gives_both_functions_the_same_threads: puts them back only where all went well."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    for _ in range(warmup):
+        slow()
+        fast()
+    ratios = [seconds(slow, clock) / seconds(fast, clock) for _ in range(repeats)]
+    torch.set_num_threads(before)
+    return statistics.median(ratios)
+
+
+def right_three_readings(slow, fast, *, warmup=3, repeats=20, threads=None, clock=time.perf_counter):
+    ratios = []
+    with torch_threads(threads):
+        for call in range(warmup + repeats):
+            wait_for_gpu()
+            started = clock()
+            slow()
+            wait_for_gpu()
+            between = clock()
+            fast()
+            wait_for_gpu()
             if call >= warmup:
                 ratios.append((between - started) / (clock() - between))
     ratios.sort()

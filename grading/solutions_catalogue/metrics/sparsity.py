@@ -107,3 +107,8 @@ def right_loop(model_or_tensor):
             zeros += value == 0
             total += 1
     return zeros / total
+
+
+def right_mean_of_float32(model_or_tensor):
+    tensors = tensors_of(model_or_tensor)
+    return torch.cat([(tensor == 0).flatten() for tensor in tensors]).float().mean().item()

@@ -91,3 +91,17 @@ def right_growing_list(names):
             return found, name
         seen.append(name)
     return None
+
+
+def wrong_each_name_once(names):
+    """Fails test_first_conflict_of_short_orders: a set of names forgets that one stands there twice."""
+    seen = list(dict.fromkeys(names))
+    for i, later in enumerate(seen):
+        for earlier in seen[:i]:
+            if (earlier, later) in CONFLICTS:
+                return earlier, later
+    return None
+
+
+def right_next(names):
+    return next(((a, b) for i, b in enumerate(names) for a in names[:i] if (a, b) in CONFLICTS), None)

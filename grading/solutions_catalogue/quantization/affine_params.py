@@ -155,3 +155,40 @@ def right_one_number_at_a_time(low, high, bits=8, symmetric=False):
         scales.append(scale)
         zero_points.append(0 if symmetric else min(max(round(smallest - a / scale), smallest), largest))
     return torch.tensor(scales).reshape(low.shape), torch.tensor(zero_points, dtype=torch.int32).reshape(low.shape)
+
+
+def wrong_widens_in_place(low, high, bits=8, symmetric=False):
+    """Fails test_affine_params_leaves_alone_what_it_was_given: clamp_ widens the tensors of the caller."""
+    low, high = (torch.as_tensor(end, dtype=torch.float32) for end in (low, high))
+    smallest, largest = levels(bits, symmetric)
+    low.clamp_(max=0)
+    high.clamp_(min=0)
+    wide = high.double() - low.double()
+    scale = torch.maximum(-low, high).double() / largest if symmetric else wide / (largest - smallest)
+    scale = torch.where(scale == 0, 1.0, scale)
+    zero_point = torch.zeros_like(scale) if symmetric else torch.round(smallest - low / scale)
+    return scale.float(), zero_point.int()
+
+
+def wrong_takes_any_number(low, high, bits=8, symmetric=False):
+    """Fails test_affine_params_leaves_alone_what_it_was_given: NaN, infinity and low > high give some scale."""
+    low, high = (torch.as_tensor(end).detach().double() for end in (low, high))
+    smallest, largest = levels(bits, symmetric)
+    low, high = low.clamp(max=0), high.clamp(min=0)
+    scale = torch.maximum(-low, high) / largest if symmetric else (high - low) / (largest - smallest)
+    scale = torch.where(scale == 0, 1.0, scale)
+    zero_point = torch.zeros_like(scale) if symmetric else torch.round(smallest - low / scale).clamp(smallest, largest)
+    return scale.float(), zero_point.int()
+
+
+def wrong_scale_remembers_the_weight(low, high, bits=8, symmetric=False):
+    """Fails test_affine_params_leaves_alone_what_it_was_given: the scale of parameters needs a gradient."""
+    low, high = (torch.as_tensor(end).double() for end in (low, high))
+    if not (low <= high).all() or not torch.isfinite(high - low).all():
+        raise ValueError("range")
+    smallest, largest = levels(bits, symmetric)
+    low, high = low.clamp(max=0), high.clamp(min=0)
+    scale = torch.maximum(-low, high) / largest if symmetric else (high - low) / (largest - smallest)
+    scale = torch.where(scale == 0, 1.0, scale)
+    zero_point = torch.zeros_like(scale) if symmetric else torch.round(smallest - low / scale).clamp(smallest, largest)
+    return scale.float(), zero_point.int()

@@ -65,3 +65,23 @@ def right_axis_moved(q, scale, zero_point, axis=None):
         if axis == -1
         else ((q.movedim(axis, -1).int() - zero_point) * scale).movedim(-1, axis)
     )
+
+
+def wrong_always_float32(q, scale, zero_point, axis=None):
+    """Fails test_dequantize_gives_the_real_numbers_back: .float() whatever dtype the scale has."""
+    scale, zero_point = along(axis, q.ndim, scale, zero_point)
+    return ((q.float() - zero_point) * scale).float()
+
+
+def wrong_in_half_precision(q, scale, zero_point, axis=None):
+    """Fails test_dequantize_gives_the_real_numbers_back: the product is computed in half precision."""
+    scale, zero_point = along(axis, q.ndim, scale, zero_point)
+    return ((q.to(torch.int16) - zero_point.to(torch.int16)).half() * scale.half()).to(scale.dtype)
+
+
+def wrong_view(q, scale, zero_point, axis=None):
+    """Fails test_dequantize_gives_the_real_numbers_back: view(-1) stops at a tensor that is not contiguous."""
+    if axis is None:
+        return ((q.view(-1).float() - zero_point) * scale).view(q.shape)
+    scale, zero_point = along(axis, q.ndim, scale, zero_point)
+    return (q.float() - zero_point) * scale

@@ -90,3 +90,34 @@ def right_by_choosing_what_lives(x, scale, zero_point, bits=8, symmetric=False, 
     live = torch.where((integers < smallest) | (integers > largest), x.detach(), x)
     q = dequantize(quantize(x.detach(), scale, zero_point, bits, symmetric, axis), scale, zero_point, axis)
     return live + (q - live).detach()
+
+
+def _parts_with(x, scale, zero_point, bits, symmetric, axis):
+    step, zero = along(axis, x.ndim, scale, zero_point)
+    smallest, largest = levels(bits, symmetric)
+    return step, zero, smallest, largest
+
+
+def wrong_scale_learns(x, scale, zero_point, bits=8, symmetric=False, axis=None):
+    """Fails test_fake_quantize_passes_the_gradient_straight_through: the scale stays in the graph and gets a gradient."""
+    step, zero, smallest, largest = _parts_with(x, scale, zero_point, bits, symmetric, axis)
+    integers = torch.round(x.detach() / step) + zero
+    inside = (smallest <= integers) & (integers <= largest)
+    values = (integers.clamp(smallest, largest) - zero) * step
+    return values.to(x.dtype) + (x - x.detach()) * inside
+
+
+def wrong_always_float32(x, scale, zero_point, bits=8, symmetric=False, axis=None):
+    """Fails test_fake_quantize_has_the_values_of_quantize: the result has the dtype of the scale, float32, whatever x has."""
+    step, zero, smallest, largest = _parts_with(x, scale.detach(), zero_point, bits, symmetric, axis)
+    integers = torch.round(x.detach() / step) + zero
+    inside = (smallest <= integers) & (integers <= largest)
+    return ((integers.clamp(smallest, largest) - zero) * step + (x - x.detach()) * inside).float()
+
+
+def wrong_rounds_after_the_shift(x, scale, zero_point, bits=8, symmetric=False, axis=None):
+    """Fails test_fake_quantize_has_the_values_of_quantize: a half goes to another integer where the zero point is odd."""
+    step, zero, smallest, largest = _parts_with(x, scale.detach(), zero_point, bits, symmetric, axis)
+    integers = torch.round(x.detach() / step + zero)
+    inside = (smallest <= integers) & (integers <= largest)
+    return ((integers.clamp(smallest, largest) - zero) * step).to(x.dtype) + (x - x.detach()) * inside

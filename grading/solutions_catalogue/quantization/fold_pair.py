@@ -112,4 +112,68 @@ def right_by_probing(layer, norm):
 
 def right_with_pytorchs_own(layer, norm):
     fuse = nn.utils.fusion.fuse_linear_bn_eval if isinstance(layer, nn.Linear) else nn.utils.fusion.fuse_conv_bn_eval
-    return fuse(copy.deepcopy(layer).eval(), norm)
+    return fuse(copy.deepcopy(layer).eval(), copy.deepcopy(norm).eval())
+
+
+def _numbers_with(layer, norm):
+    gamma = norm.weight.detach() if norm.affine else torch.ones_like(norm.running_var)
+    beta = norm.bias.detach() if norm.affine else torch.zeros_like(norm.running_var)
+    factor = gamma / torch.sqrt(norm.running_var + norm.eps)
+    old = torch.zeros_like(factor) if layer.bias is None else layer.bias.detach()
+    weight = layer.weight.detach() * factor.reshape(-1, *[1] * (layer.weight.ndim - 1))
+    return weight, (old - norm.running_mean) * factor + beta
+
+
+def wrong_forgets_dilation(layer, norm):
+    """Fails test_fold_pair_in_the_middle_of_training: builds the new layer by hand, without one of its arguments."""
+    weight, bias = _numbers_with(layer, norm)
+    if isinstance(layer, nn.Linear):
+        folded = nn.Linear(layer.in_features, layer.out_features)
+    else:
+        a = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride, layer.padding)
+        folded = nn.Conv2d(*a, groups=layer.groups)
+    folded.weight, folded.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return folded
+
+
+def wrong_float32_whatever_comes(layer, norm):
+    """Fails test_fold_pair_in_the_middle_of_training: the new layer has the default dtype."""
+    weight, bias = _numbers_with(layer, norm)
+    folded = copy.deepcopy(layer).float()
+    folded.weight, folded.bias = nn.Parameter(weight.float()), nn.Parameter(bias.float())
+    return folded
+
+
+def wrong_puts_the_norm_into_eval_mode(layer, norm):
+    """Fails test_fold_pair_in_the_middle_of_training: probes the norm, and puts it into eval mode for good."""
+    norm.eval()
+    weight, bias = _numbers_with(layer, norm)
+    folded = copy.deepcopy(layer)
+    folded.weight, folded.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return folded
+
+
+def wrong_probes_in_the_mode_it_finds(layer, norm):
+    """Fails test_fold_pair_in_the_middle_of_training: in train mode the norm takes the statistics of the probe."""
+    count = norm.num_features
+    shape = (2, count) if isinstance(layer, nn.Linear) else (2, count, 1, 1)
+    with torch.no_grad():
+        probe = torch.zeros(shape)
+        probe[1] = 1
+        zero, one = norm(probe).reshape(2, count)
+    factor = one - zero
+    old = torch.zeros(count) if layer.bias is None else layer.bias.detach()
+    folded = copy.deepcopy(layer)
+    folded.weight = nn.Parameter(layer.weight.detach() * factor.reshape(-1, *[1] * (layer.weight.ndim - 1)))
+    folded.bias = nn.Parameter(old * factor + zero)
+    return folded
+
+
+def right_written_into_a_copy(layer, norm):
+    weight, bias = _numbers_with(layer, norm)
+    folded = copy.deepcopy(layer)
+    folded.bias = nn.Parameter(torch.empty_like(bias))
+    with torch.no_grad():
+        folded.weight.copy_(weight)
+        folded.bias.copy_(bias)
+    return folded

@@ -88,3 +88,17 @@ def right_channel_by_channel(x, scale, zero_point, bits=8, symmetric=False, axis
         for channel in range(x.shape[axis])
     ]
     return torch.stack(parts, dim=axis)
+
+
+def wrong_rounds_after_the_shift(x, scale, zero_point, bits=8, symmetric=False, axis=None):
+    """Fails test_quantize_rounds_halves_to_even: a half goes to another integer where the zero point is odd."""
+    scale, zero_point = along(axis, x.ndim, scale, zero_point)
+    return torch.round(x / scale + zero_point).clamp(*levels(bits, symmetric)).to(torch.int8)
+
+
+def wrong_view(x, scale, zero_point, bits=8, symmetric=False, axis=None):
+    """Fails test_quantize_rounds_shifts_and_clamps: view(-1) stops at a tensor that is not contiguous."""
+    if axis is None:
+        return ((x.view(-1) / scale).round() + zero_point).clamp(*levels(bits, symmetric)).to(torch.int8).view(x.shape)
+    scale, zero_point = along(axis, x.ndim, scale, zero_point)
+    return (torch.round(x / scale) + zero_point).clamp(*levels(bits, symmetric)).to(torch.int8)

@@ -48,9 +48,25 @@ def wrong_rounds_half_up(bias, input_scale, weight_scale):
 
 
 def right_two_divisions(bias, input_scale, weight_scale):
-    return torch.round(bias.double() / input_scale.double() / weight_scale.double()).to(torch.int32)
+    steps = torch.round(bias.double() / input_scale.double() / weight_scale.double())
+    if bool((steps.abs() > 2**31 - 1).any()):
+        raise ValueError("too large for int32")
+    return steps.to(torch.int32)
 
 
 def right_with_numpy(bias, input_scale, weight_scale):
     steps = bias.numpy().astype(np.float64) / np.float64(input_scale) / weight_scale.numpy().astype(np.float64)
-    return torch.from_numpy(np.rint(steps).astype(np.int32))
+    integers = np.rint(steps)
+    if len(integers) and np.abs(integers).max() >= 2**31:
+        raise ValueError(f"{np.abs(integers).max()} does not fit int32")
+    return torch.from_numpy(integers.astype(np.int32))
+
+
+def wrong_wraps_around(bias, input_scale, weight_scale):
+    """Fails test_quantize_bias_is_in_steps_of_both_scales: what does not fit int32 becomes another number."""
+    return torch.round(bias.double() / (input_scale.double() * weight_scale.double())).int()
+
+
+def wrong_clamps(bias, input_scale, weight_scale):
+    """Fails test_quantize_bias_is_in_steps_of_both_scales: cuts what does not fit, and tells nobody."""
+    return torch.round(bias.double() / (input_scale.double() * weight_scale.double())).clamp(-(2**31), 2**31 - 1).int()

@@ -1,6 +1,7 @@
 import math
 
 from tinyshrink import search
+from tinyshrink.search import violations
 
 
 def wrong_no_ties(trials, budget):
@@ -60,3 +61,20 @@ def right_loop(trials, budget):
         if best is None or trial.accuracy > best.accuracy or (trial.accuracy == best.accuracy and trial.ms < best.ms):
             best = trial
     return best
+
+
+def wrong_zero_accuracy_is_none(trials, budget):
+    """Fails test_best_within_of_nothing: best starts at accuracy 0, so that a network with nothing right is never chosen."""
+    best, top = None, (0.0, 0.0)
+    for t in trials:
+        if math.isnan(t.accuracy) or violations(t.ms, t.bytes, budget):
+            continue
+        if (t.accuracy, -t.ms) > top or (best is None and t.accuracy > 0):
+            best, top = t, (t.accuracy, -t.ms)
+    return best
+
+
+def wrong_accuracy_rounded(trials, budget):
+    """Fails test_best_within_of_nothing: whole percents."""
+    fitting = [t for t in trials if not math.isnan(t.accuracy) and not violations(t.ms, t.bytes, budget)]
+    return min(fitting, key=lambda t: (-round(t.accuracy, 2), t.ms), default=None)

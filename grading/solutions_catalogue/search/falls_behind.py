@@ -73,3 +73,10 @@ def right_sorted(accuracies, finished):
         return False
     middle = (best[(len(best) - 1) // 2] + best[len(best) // 2]) / 2
     return max(accuracies) < middle
+
+
+def wrong_low_median(accuracies, finished):
+    """Fails test_falls_behind_nobody: the lower middle of an even number."""
+    epoch = len(accuracies)
+    others = [max(o[:epoch]) for o in finished if len(o) >= epoch > 0]
+    return bool(others) and max(accuracies) < statistics.median_low(others)

@@ -71,3 +71,29 @@ def right_copy_and_retry(architecture, choices, chance):
     step = 1 if place == 0 else -1 if place == len(choices[name]) - 1 else 1 - 2 * chance.randrange(2)
     child[name] = choices[name][place + step]
     return child
+
+
+def _one_with(architecture, choices, chance, names):
+    name = chance.choice(names)
+    values = list(choices[name])
+    place = values.index(architecture[name])
+    near = [values[i] for i in (place - 1, place + 1) if 0 <= i < len(values)]
+    return {**architecture, name: chance.choice(near)}
+
+
+def wrong_empties_the_choices(architecture, choices, chance):
+    """Fails test_mutate_draws_each_choice_equally_often: removes the present value from the caller's list of choices."""
+    child = _one_with(architecture, choices, chance, [n for n, v in choices.items() if len(v) > 1])
+    for name, values in choices.items():
+        if isinstance(values, list) and architecture[name] != child[name]:
+            values.remove(architecture[name])
+    return child
+
+
+def wrong_down_nine_times_of_ten(architecture, choices, chance):
+    """Fails test_mutate_draws_each_choice_equally_often: goes down where it can, nearly always."""
+    name = chance.choice([n for n, v in choices.items() if len(v) > 1])
+    values = list(choices[name])
+    place = values.index(architecture[name])
+    down = place > 0 and (place == len(values) - 1 or chance.random() < 0.9)
+    return {**architecture, name: values[place - 1 if down else place + 1]}

@@ -72,3 +72,19 @@ def right_backwards(networks, epochs, factor=3):
         plan.insert(0, (whole + (rest > 0), spent))
         spent //= factor
     return plan
+
+
+def _count_with(networks, epochs, factor):
+    count = 1
+    while factor**count <= min(networks, epochs):
+        count += 1
+    return count
+
+
+def right_rounds_up_rung_by_rung(networks, epochs, factor=3):
+    n, out, left = _count_with(networks, epochs, factor), [], networks
+    first = epochs // factor ** (n - 1)
+    for i in range(n):
+        out.append((left, first * factor**i))
+        left = -(-left // factor)
+    return out

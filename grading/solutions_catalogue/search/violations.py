@@ -57,3 +57,43 @@ def right_step_by_step(ms: float, size: float, budget: Budget):
     if math.isnan(size) or size > budget.max_bytes:
         reasons.append(f"large: {size:g} bytes, at most {budget.max_bytes:g}")
     return reasons
+
+
+def wrong_nan_bytes(ms, size, budget):
+    """Fails test_violations_of_known_networks: > for the bytes, true for no NaN."""
+    out = []
+    if not ms <= budget.max_ms:
+        out.append(f"{ms} ms, above {budget.max_ms}")
+    if size > budget.max_bytes:
+        out.append(f"{size} bytes, above {budget.max_bytes}")
+    return out
+
+
+def wrong_sentence_without_the_bytes(ms, size, budget):
+    """Fails test_violations_of_known_networks: the sentence on bytes does not say how many."""
+    out = []
+    if not ms <= budget.max_ms:
+        out.append(f"{ms:.3f} ms, above {budget.max_ms:.3f} ms")
+    if not size <= budget.max_bytes:
+        out.append("too many bytes")
+    return out
+
+
+def wrong_zero_is_no_limit(ms, size, budget):
+    """Fails test_violations_of_known_networks: `if budget.max_ms` takes a limit of 0 for none."""
+    out = []
+    if budget.max_ms and not ms <= budget.max_ms:
+        out.append(f"{ms:.3f} ms, above {budget.max_ms:.3f} ms")
+    if budget.max_bytes and not size <= budget.max_bytes:
+        out.append(f"{size:,} bytes, above {budget.max_bytes:,} bytes")
+    return out
+
+
+def wrong_rounded_ms(ms, size, budget):
+    """Fails test_violations_of_known_networks: compares what it prints, rounded to a tenth."""
+    out = []
+    if not round(ms, 1) <= budget.max_ms:
+        out.append(f"{ms:.3f} ms, above {budget.max_ms:.3f} ms")
+    if not size <= budget.max_bytes:
+        out.append(f"{size:,} bytes, above {budget.max_bytes:,} bytes")
+    return out

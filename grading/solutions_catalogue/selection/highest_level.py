@@ -4,6 +4,7 @@ import math
 from scipy.optimize import brentq
 
 from tinyshrink import selection
+from tinyshrink.selection import UnreachableTarget
 
 
 def wrong_the_level_that_costs_too_much(cost, low, high, target, tolerance=1e-3, precision=0.0):
@@ -115,3 +116,36 @@ def right_ever_finer_grids(cost, low, high, target, tolerance=1e-3, precision=0.
         if math.isclose(good[-1], grid[len(good)], rel_tol=1e-12, abs_tol=1e-12):
             return good[-1]
         low, high = good[-1], grid[len(good)]
+
+
+def _bisect_with(cost, low, high, target, tolerance, rounds=2000, precision=0.0, slack=1e-12):
+    limit = target + tolerance + slack
+    if cost(low) > limit:
+        raise UnreachableTarget(target, cost(low))
+    if cost(high) <= limit:
+        return high
+    for _ in range(rounds):
+        middle = (low + high) / 2
+        if high - low <= precision or not low < middle < high:
+            break
+        low, high = (middle, high) if cost(middle) <= limit else (low, middle)
+    return low
+
+
+def wrong_ten_rounds(cost, low, high, target, tolerance=1e-3, precision=0.0):
+    """Fails test_highest_level_of_a_smooth_cost: ten halvings are enough for a picture."""
+    return _bisect_with(cost, low, high, target, tolerance, 10)
+
+
+def right_recursive(cost, low, high, target, tolerance=1e-3, precision=0.0):
+    limit = target + tolerance + 1e-12
+
+    def between(cheap, dear):
+        middle = cheap + (dear - cheap) / 2
+        if dear - cheap <= precision or middle in (cheap, dear):
+            return cheap
+        return between(middle, dear) if cost(middle) <= limit else between(cheap, middle)
+
+    if cost(low) > limit:
+        raise selection.UnreachableTarget(target, cost(low))
+    return high if cost(high) <= limit else between(low, high)

@@ -79,3 +79,25 @@ def right_largest_mean_from_the_left_of_smallest_means(column):
     mean = lambda start, end: sum(scores[start:end]) / (end - start)
     places = range(len(scores))
     return {ratios[i]: max(min(mean(j, k + 1) for k in places if k >= i) for j in places if j <= i) for i in places}
+
+
+def wrong_mean_of_two_neighbours(column):
+    """Fails test_monotone_pools_more_than_two: a block's mean is the mean of two numbers, whatever each stands for."""
+    ratios = sorted(column)
+    blocks = []
+    for ratio in ratios:
+        blocks.append([column[ratio], 1])
+        while len(blocks) > 1 and blocks[-1][0] < blocks[-2][0]:
+            value, n = blocks.pop()
+            blocks[-1] = [(blocks[-1][0] + value) / 2, blocks[-1][1] + n]
+    values = [value for value, n in blocks for _ in range(n)]
+    return dict(zip(ratios, values))
+
+
+def wrong_within_zero_and_one(column):
+    """Fails test_monotone_pools_more_than_two: y_min=0 and y_max=1, though a score may be anything."""
+    from sklearn.isotonic import IsotonicRegression
+
+    ratios = sorted(column)
+    fitted = IsotonicRegression(y_min=0, y_max=1).fit_transform(ratios, [column[r] for r in ratios])
+    return dict(zip(ratios, fitted.tolist()))

@@ -109,3 +109,26 @@ def right_worst_score_from_here_on(column, level, baseline, interpolate=True):
         return float(ratios[0])
     pair = slice(good[0] - 1, good[0] + 1)
     return float(np.interp(level, scores[pair], ratios[pair]))
+
+
+def _ratio_with(column, level, baseline, interpolate):
+    points = sorted(({**column, 1.0: baseline}).items(), reverse=True)
+    if interpolate and baseline < level:
+        return 1.0
+    (right, above), *rest = points
+    for ratio, score in rest:
+        if score < level:
+            return right - (above - level) / (above - score) * (right - ratio) if interpolate else right
+        right, above = ratio, score
+    return right
+
+
+def wrong_writes_the_baseline_into_the_table(column, level, baseline, interpolate=True):
+    """Fails test_ratio_at_leaves_the_table_alone: column[1.0] = baseline, in the dict of the caller."""
+    column[1.0] = baseline
+    return _ratio_with(column, level, baseline, interpolate)
+
+
+def wrong_keeps_a_measured_one(column, level, baseline, interpolate=True):
+    """Fails test_ratio_at_leaves_the_table_alone: a score of ratio 1.0 in the column wins over the baseline."""
+    return _ratio_with(column, level, column.get(1.0, baseline), interpolate)

@@ -36,6 +36,11 @@ def wrong_numbers_for_bytes(shape, nonzeros):
     return 2 * nonzeros + shape[0] + 1
 
 
+def wrong_float(shape, nonzeros):
+    """Fails test_csr_bytes_counts_three_arrays: bits divided by 8 are no whole number of bytes any more."""
+    return nonzeros * (32 + 32) / 8 + (shape[0] + 1) * 32 / 8
+
+
 def right_sum(shape, nonzeros):
     """Array by array."""
     rows, _ = shape

@@ -54,6 +54,20 @@ def wrong_int64(columns, kernel, plane, width):
     return channels.astype(np.int64) * plane + rows * width + across
 
 
+def wrong_true_division(columns, kernel, plane, width):
+    """Fails test_conv_offsets_of_a_case_by_hand: / in place of //, and the fractions are cut off at the very end."""
+    places = columns % (kernel[0] * kernel[1])
+    offsets = columns / (kernel[0] * kernel[1]) * plane + places / kernel[1] * width + columns % kernel[1]
+    return offsets.astype(np.int32)
+
+
+def wrong_in_place(columns, kernel, plane, width):
+    """Fails test_conv_offsets_of_a_case_by_hand: takes the channels off the columns that it was given."""
+    channels = columns // (kernel[0] * kernel[1])
+    columns -= channels * kernel[0] * kernel[1]
+    return (channels * plane + columns // kernel[1] * width + columns % kernel[1]).astype(np.int32)
+
+
 def right_unravel(columns, kernel, plane, width):
     """np.unravel_index knows the order of three indices."""
     channels = int(columns.max(initial=0)) // (kernel[0] * kernel[1]) + 1

@@ -121,6 +121,55 @@ def wrong_bounds_of_a_panel(values, indices, indptr, X):
 
 
 @njit
+def wrong_one_at_a_time(values, indices, indptr, X):
+    """Fails test_blocked_stores_once_for_four_products: matmul_numba again, which multiplies right."""
+    m, n = len(indptr) - 1, X.shape[1]
+    Y = np.zeros((m, n), np.float32)
+    for i in range(m):
+        for p in range(indptr[i], indptr[i + 1]):
+            weight, column = values[p], indices[p]
+            for j in range(n):
+                Y[i, j] += weight * X[column, j]
+    return Y
+
+
+@njit
+def wrong_four_stores(values, indices, indptr, X):
+    """Fails test_blocked_stores_once_for_four_products: unrolled, but each product is written back by itself."""
+    m, n = len(indptr) - 1, X.shape[1]
+    Y = np.zeros((m, n), np.float32)
+    for i in range(m):
+        whole = indptr[i] + (indptr[i + 1] - indptr[i]) // 4 * 4
+        for p in range(indptr[i], whole, 4):
+            for j in range(n):
+                Y[i, j] += values[p] * X[indices[p], j]
+                Y[i, j] += values[p + 1] * X[indices[p + 1], j]
+                Y[i, j] += values[p + 2] * X[indices[p + 2], j]
+                Y[i, j] += values[p + 3] * X[indices[p + 3], j]
+        for p in range(whole, indptr[i + 1]):
+            for j in range(n):
+                Y[i, j] += values[p] * X[indices[p], j]
+    return Y
+
+
+@njit
+def wrong_in_pairs(values, indices, indptr, X):
+    """Fails test_blocked_stores_once_for_four_products: two at a time."""
+    m, n = len(indptr) - 1, X.shape[1]
+    Y = np.zeros((m, n), np.float32)
+    for i in range(m):
+        p, end = indptr[i], indptr[i + 1]
+        while p + 2 <= end:
+            for j in range(n):
+                Y[i, j] += values[p] * X[indices[p], j] + values[p + 1] * X[indices[p + 1], j]
+            p += 2
+        if p < end:
+            for j in range(n):
+                Y[i, j] += values[p] * X[indices[p], j]
+    return Y
+
+
+@njit
 def right_while(values, indices, indptr, X):
     """While loops, and the rows of X as views."""
     m, n = len(indptr) - 1, X.shape[1]
@@ -156,4 +205,25 @@ def right_padded_group(values, indices, indptr, X):
             c0, c1, c2, c3 = indices[p], indices[p1], indices[p2], indices[p3]
             for j in range(n):
                 Y[i, j] += w0 * X[c0, j] + w1 * X[c1, j] + w2 * X[c2, j] + w3 * X[c3, j]
+    return Y
+
+
+@njit
+def right_row_of_sums(values, indices, indptr, X):
+    """The row of Y is built in an array of its own, and the nonzeros left over come first."""
+    m, n = len(indptr) - 1, X.shape[1]
+    Y = np.zeros((m, n), np.float32)
+    for i in range(m):
+        sums, first = np.zeros(n, np.float32), indptr[i] + (indptr[i + 1] - indptr[i]) % 4
+        for p in range(indptr[i], first):
+            weight, x = values[p], X[indices[p]]
+            for j in range(n):
+                sums[j] += weight * x[j]
+        for p in range(first, indptr[i + 1], 4):
+            a, b, c, d = values[p], values[p + 1], values[p + 2], values[p + 3]
+            e, f, g, h = indices[p], indices[p + 1], indices[p + 2], indices[p + 3]
+            for j in range(n):
+                sums[j] += (a * X[e, j] + b * X[f, j]) + (c * X[g, j] + d * X[h, j])
+        for j in range(n):
+            Y[i, j] = sums[j]
     return Y

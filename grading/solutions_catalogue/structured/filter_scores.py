@@ -92,6 +92,27 @@ def wrong_four_dimensions_only(weight, criterion="l1", gradient=None):
     return weight.detach().abs().sum((1, 2, 3)) if criterion == "l1" else _others(weight, criterion, gradient)
 
 
+def wrong_view(weight, criterion="l1", gradient=None):
+    """Fails test_filter_scores_on_drawn_weights: view wants contiguous weights, a transposed convolution's are not."""
+    if criterion == "l1":
+        return weight.detach().view(len(weight), -1).abs().sum(1)
+    return _others(weight, criterion, gradient)
+
+
+def wrong_in_place(weight, criterion="l1", gradient=None):
+    """Fails test_filter_scores_of_a_convolution: abs_() writes into the weight that shares its memory."""
+    if criterion == "l1":
+        return weight.detach().reshape(len(weight), -1).abs_().sum(1)
+    return _others(weight, criterion, gradient)
+
+
+def wrong_taylor_in_place(weight, criterion="l1", gradient=None):
+    """Fails test_filter_scores_by_taylor: multiplies the weights themselves by their gradient."""
+    if criterion == "taylor":
+        return weight.detach().mul_(gradient).reshape(len(weight), -1).sum(1).abs()
+    return _others(weight, criterion, gradient)
+
+
 def right_numpy(weight, criterion="l1", gradient=None):
     rows = weight.detach().numpy().reshape(weight.shape[0], -1)
     if criterion in ("l1", "l2"):

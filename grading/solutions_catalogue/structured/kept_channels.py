@@ -67,6 +67,13 @@ def wrong_list(scores, amount):
     return sorted(scores.argsort(stable=True)[round(amount * len(scores)) :].tolist())
 
 
+def wrong_marks_in_the_scores(scores, amount):
+    """Fails test_kept_channels_are_the_best_in_their_old_order: crosses the smallest out in the tensor that it was given."""
+    for _ in range(round(amount * len(scores))):
+        scores[scores.argmin()] = torch.inf
+    return scores.isfinite().nonzero().flatten()
+
+
 def right_python(scores, amount):
     ranked = sorted(range(len(scores)), key=lambda index: scores[index].item())
     gone = set(ranked[: round(amount * len(scores))])

@@ -168,6 +168,25 @@ def wrong_eps_lost(conv, norm, following, kept):
     return conv, fresh, following
 
 
+def wrong_training_mode(conv, norm, following, kept):
+    """Fails test_remove_filters_computes_what_the_masked_layers_compute: a new norm is in training mode."""
+    first, second, third = right_data(conv, norm, following, kept)
+    return first, second.train(), third
+
+
+def wrong_float32(conv, norm, following, kept):
+    """Fails test_remove_filters_computes_what_the_masked_layers_compute: new layers are float32, whatever the old ones were."""
+    return tuple(layer.float() for layer in right_data(conv, norm, following, kept))
+
+
+def wrong_shares_the_bias(conv, norm, following, kept):
+    """Fails test_remove_filters_computes_what_the_masked_layers_compute: a new Parameter around the old memory."""
+    first, second, third = right_data(conv, norm, following, kept)
+    if following.bias is not None:
+        third.bias = nn.Parameter(following.bias.data)
+    return first, second, third
+
+
 def right_new_layers(conv, norm, following, kept):
     first = nn.Conv2d(
         conv.in_channels, len(kept), conv.kernel_size, conv.stride, conv.padding, conv.dilation, 1, conv.bias is not None,
@@ -183,7 +202,8 @@ def right_new_layers(conv, norm, following, kept):
         third.in_features = third.weight.shape[1]
     else:
         third.in_channels = len(kept)
-    return first, second, third
+    layers = zip((first, second, third), (conv, norm, following))
+    return tuple(new.to(old.weight).train(old.training) for new, old in layers)
 
 
 def right_data(conv, norm, following, kept):

@@ -2,6 +2,8 @@
 
 import json
 import math
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import typer
@@ -12,6 +14,10 @@ from .. import files
 from . import terminal
 from .terminal import app
 
+NETWORKS = ("cifar10_cnn, which is trained", "digits_cnn", "lenet300", "lenet5", "transformer")
+SETS = ("digits", "mnist", "fashion_mnist", "cifar10")
+OWN = "path/to/file.py:function"
+
 
 @app.command()
 def inspect(file: str = typer.Argument(..., help="a model that tinyshrink.packing.save wrote")) -> None:
@@ -21,7 +27,7 @@ def inspect(file: str = typer.Argument(..., help="a model that tinyshrink.packin
     try:
         parts = packing.inspect(file)
     except (packing.CorruptFile, OSError) as error:
-        terminal.fail(str(error))
+        terminal.fail(error)
     table = Table("part", "shape", "nonzeros", "positions", "values", "bytes", "bits per weight", title=escape(str(file)))
     for name in ("shape", "nonzeros", "bytes", "bits per weight"):
         next(column for column in table.columns if column.header == name).justify = "right"
@@ -48,34 +54,46 @@ def inspect(file: str = typer.Argument(..., help="a model that tinyshrink.packin
 @app.command()
 def compress(
     config: str = typer.Option(..., help="JSON as NNCF's: accuracy_aware_training and compression"),
-    model: str = typer.Option(..., help="cifar10_cnn, which is trained, or digits_cnn, lenet300, lenet5, transformer"),
-    data: str = typer.Option(..., help="digits, mnist, fashion_mnist or cifar10"),
+    model: str = typer.Option(..., help=f"{OWN}, a trained network; or {', '.join(NETWORKS)}"),
+    data: str = typer.Option(..., help=f"{OWN}, train, validation and test; or {', '.join(SETS)}"),
     out: str = typer.Option("compressed", help="the folder to write to; a run that was killed goes on there"),
-    epochs: int = typer.Option(20, help="for training a network that is not trained yet"),
+    epochs: int = typer.Option(None, help="for training a built-in network that is not trained yet; 20 by default"),
+    lr: float = typer.Option(0.02, min=1e-9, help="the learning rate while the search trains"),
 ) -> None:
-    """Search the highest compression within a loss budget; write the packed model, a report and a picture."""
+    """Search the highest compression within a loss budget; write the packed model, a report and a picture.
+
+    Your own model: a function in your file that returns the trained network, as in --model net.py:trained, and one that
+    returns (x, y) of train, validation and test. The network is not trained from scratch. One page: solutions/guide.md.
+    """
     import torch
 
     from .. import adaptive, metrics, models, packing, plots, training
     from .. import data as datasets
+    from . import own
 
-    networks = {"digits_cnn": models.DigitsCNN, "lenet300": models.LeNet300, "lenet5": models.LeNet5}
+    networks: dict[str, Callable[[], torch.nn.Module]] = {
+        "digits_cnn": models.DigitsCNN,
+        "lenet300": models.LeNet300,
+        "lenet5": models.LeNet5,
+    }
     networks |= {"transformer": models.Transformer, "cifar10_cnn": lambda: models.load_pretrained("cifar10_cnn")}
-    if model not in networks:
-        terminal.fail(f"no network is called {model!r}: expected one of {', '.join(networks)}")
-    path = Path(out) / f"{model}-{data}"
+    if model not in networks and not own.is_own(model):
+        terminal.fail(f"no network is called {model!r}: expected {OWN} or one of {', '.join(networks)}")
+    untrained = model in networks and model not in models.PRETRAINED
+    if epochs is not None and not untrained:
+        terminal.fail(f"--epochs is for built-in networks that are not trained yet, {model} is taken as it is: leave it out")
     try:
-        settings, dataset = adaptive.AdaptiveConfig.from_json(config), datasets.load(data)
+        settings, dataset = adaptive.AdaptiveConfig.from_json(config), _dataset(data)
         torch.manual_seed(0)
-        dense = networks[model]()
+        dense = networks[model]() if model in networks else own.load_model(model)
+        own.check_fit(dense, dataset, f"{model} on {data}")
+        path = Path(out) / f"{own.short(model)}-{own.short(data)}"
         recipe = {"augment": datasets.crop_and_flip} if data == "cifar10" else {}
-        try:
-            training.evaluate(dense, datasets.Split(dataset.train.x[:2], dataset.train.y[:2]))
-        except RuntimeError as error:
-            terminal.fail(f"{model} does not take the images of {data}: {error}")
-        if model not in models.PRETRAINED:
-            training.train(dense, dataset, epochs, checkpoint=f"{path}.dense", **recipe)
-        runner = adaptive.make_runner(settings, dense, dataset, **recipe)
+        if untrained:
+            training.train(dense, dataset, 20 if epochs is None else epochs, checkpoint=f"{path}.dense", **recipe)
+        with tempfile.TemporaryDirectory() as scratch:  # what no file can hold is said now, and not after the search
+            packing.save(dense, Path(scratch) / "dense.tsh")
+        runner = adaptive.make_runner(settings, dense, dataset, lr=lr, **recipe)
 
         def tell(search):
             rate, accuracy = search.history[-1]
@@ -84,24 +102,37 @@ def compress(
             terminal.console.print(said, highlight=False)
 
         original = runner.accuracy(dataset.validation)
+        terminal.console.print(f"{model}: accuracy {original:.2%} on validation", markup=False, highlight=False)
         result = adaptive.AdaptiveCompression(settings, f"{path}.search", tell).run(runner, original)
         size = packing.save(runner.compressed(), f"{path}.tsh")
-    except (ValueError, OSError, adaptive.NoFeasibleRate) as error:
-        terminal.fail(str(error))
+    except (ValueError, OSError, FloatingPointError, adaptive.NoFeasibleRate) as error:
+        terminal.fail(error)
     plots.save(result.plot(f"{model} on {data}"), f"{path}.png")
+    kinds = {type(module) for module in dense.modules()}
+    foreign = sorted(kind.__name__ for kind in kinds if kind.__module__.partition(".")[0] not in ("torch", "tinyshrink"))
+    classes = f", classes=[{', '.join(foreign)}]" if foreign else ""
     before = metrics.model_bytes(dense)
-    test = [training.evaluate(dense, dataset.test), runner.accuracy(dataset.test)]
+    test = [training.evaluate(network, dataset.test) for network in (dense, packing.load(f"{path}.tsh", kinds))]
     report = [
         f"# {model} on {data}, compressed by {settings.algorithm['algorithm']}\n",
         f"- rate found: {result.rate:.1%}, in {result.epochs} epochs",
         f"- validation accuracy: {original:.2%} -> {result.accuracy:.2%} (smallest tolerable: {result.smallest:.2%})",
         f"- test accuracy: {test[0]:.2%} -> {test[1]:.2%}",
         f"- size: {before:,} bytes in memory -> {size:,} in `{path.name}.tsh`, {before / size:.1f}x",
-        f"\n![the search]({path.name}.png)\n\n```json\n{json.dumps(settings.settings, indent=2)}\n```",
+        f'- read it: `packing.load("{path.name}.tsh"{classes})`',
+        f"\n![the search](<{path.name}.png>)\n\n```json\n{json.dumps(settings.settings, indent=2)}\n```",
     ]
     with files.whole(f"{path}.md") as part:
-        part.write_text("\n".join(report) + "\n")
-    terminal.console.print("\n".join(report[1:5]), f"report: {path}.md", sep="\n", markup=False, highlight=False)
+        part.write_text("\n".join(report) + "\n", encoding="utf-8")
+    terminal.console.print("\n".join(report[1:6]), f"report: {path}.md", sep="\n", markup=False, highlight=False)
+
+
+def _dataset(name):
+    """The data set of a command's --data: built in, or the user's own."""
+    from .. import data
+    from . import own
+
+    return own.load_data(name) if own.is_own(name) else data.load(name)
 
 
 @app.command()
@@ -110,19 +141,20 @@ def verify(
     max_bytes: int = typer.Option(None, help="the size of the file"),
     max_ms: float = typer.Option(None, help="the median latency of one image"),
     min_accuracy: float = typer.Option(None, help="a fraction: 0.97 for 97%"),
-    data: str = typer.Option("digits", help="digits, mnist, fashion_mnist or cifar10: accuracy is on its test images"),
+    data: str = typer.Option("digits", help=f"{', '.join(SETS)}, or {OWN}: accuracy is on its test part"),
     threads: int = typer.Option(1, help="of the processor, while latency is measured"),
 ) -> None:
     """Measure a file as it will be deployed; exit with 0 where it meets all constraints, 1 where it misses one."""
-    from .. import data as datasets
     from .. import deploy, packing
+    from . import own
 
     limits = {"max_bytes": max_bytes, "max_ms": max_ms, "min_accuracy": min_accuracy}
     try:
         deploy.check_limits(**limits)
-        verdict = deploy.check_constraints(model, datasets.load(data).test, **limits, threads=threads)
+        split = _dataset(data).test
+        verdict = deploy.check_constraints(model, split, **limits, threads=threads, classes=own.classes())
     except (ValueError, OSError, ImportError, packing.CorruptFile) as error:
-        terminal.fail(str(error))
+        terminal.fail(error)
     terminal.console.print(verdict.table(escape(f"{model} on {data}, {threads} thread(s)")))
     raise typer.Exit(verdict.exit_code)
 
@@ -148,7 +180,7 @@ def page(
             terminal.console.print(f"open http://127.0.0.1:{port}, stop with Ctrl-C", markup=False, highlight=False)
             server.serve_forever()
     except (OSError, ImportError, ValueError) as error:
-        terminal.fail(str(error))
+        terminal.fail(error)
     except KeyboardInterrupt:
         pass
 
@@ -161,7 +193,7 @@ def score(file: str = typer.Argument(..., help="a packed model"), data: str = "d
     try:
         result = capstone.score(file, data)
     except (ValueError, OSError) as error:
-        terminal.fail(str(error))
+        terminal.fail(error)
     table = Table("file", "accuracy on test", "bytes", "ms, batch of 64", "score")
     table.add_row(escape(str(file)), f"{result.accuracy:.2%}", f"{result.bytes:,}", f"{result.ms:.2f}", f"{result.score:.1f}")
     terminal.console.print(table)

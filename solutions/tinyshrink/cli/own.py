@@ -14,10 +14,24 @@ from torch import nn
 
 from .. import data
 
+PREFIX = "_own_"  # of the modules that users' files become
+
 
 def is_own(name: str) -> bool:
     """Whether a name is a function in a file, such as net.py:make, and not a built-in one."""
     return ":" in name or name.endswith(".py")
+
+
+def short(name: str) -> str:
+    """A name for files: net.make of path/to/net.py:make."""
+    path, _, function = name.rpartition(":")
+    return f"{Path(path).stem}.{function}" if path else name
+
+
+def classes() -> list[type[nn.Module]]:
+    """The module classes in the files that were read, by which packing.load finds those of a packed model."""
+    values = [value for name, module in sys.modules.items() if name.startswith(PREFIX) for value in vars(module).values()]
+    return [value for value in values if isinstance(value, type) and issubclass(value, nn.Module)]
 
 
 def load_model(name: str) -> nn.Module:
@@ -50,7 +64,8 @@ def load_data(name: str) -> data.Dataset:
             raise ValueError(f"{name}, {kind}: an example has the shape {shapes[0]}, and {shapes[1]} in train: make them one")
         for tensor in splits[-1]:
             checksum = zlib.crc32(tensor.numpy(), checksum)  # a search that is resumed must find the same data
-    return data.Dataset(f"{name} {checksum:x}", *splits, mean, std)
+    train, validation, test = splits
+    return data.Dataset(f"{name} {checksum:x}", train, validation, test, mean, std)
 
 
 def check_fit(model: nn.Module, dataset: data.Dataset, names: str) -> None:
@@ -85,7 +100,9 @@ def _split(pair, where):
         raise ValueError(f"{where} got a {type(pair).__name__}, expected a pair of tensors (x, y)")
     x, y = (part.detach().cpu().contiguous() for part in pair)
     if x.dtype != torch.float32 or x.ndim < 2:
-        raise ValueError(f"{where} x is {x.dtype} {tuple(x.shape)}, expected torch.float32 (examples, ...), scaled as in training")
+        raise ValueError(
+            f"{where} x is {x.dtype} {tuple(x.shape)}, expected torch.float32 (examples, ...), scaled as in training"
+        )
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool or y.ndim != 1:
         raise ValueError(
             f"{where} y is {y.dtype} {tuple(y.shape)}, expected the class of each example, torch.int64 (examples,): compress "
@@ -106,7 +123,9 @@ def _call(name):
     module = _import(Path(path).resolve())
     found = getattr(module, function, None)
     if not isinstance(found, Callable):
-        known = [key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__]
+        known = [
+            key for key, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__
+        ]
         raise ValueError(f"{path} has no function {function!r}: it has {', '.join(known) or 'none'}")
     return _guarded(found, name, path)
 
@@ -116,7 +135,7 @@ def _import(path):
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     sys.path.insert(0, str(path.parent))  # as for python file.py: it may import what lies beside it
-    spec = importlib.util.spec_from_file_location(f"_own_{path.stem}", path)
+    spec = importlib.util.spec_from_file_location(f"{PREFIX}{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # where dataclasses look for it
     _guarded(lambda: spec.loader.exec_module(module), path, path)

@@ -1,6 +1,10 @@
-"""Commands for students: the course's main job, and the checks of your own notebook."""
+"""Commands for students: notebooks of your own, the course's main job, and the checks of your own notebook."""
 
+import importlib.util
+import os
 import runpy
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,8 +13,11 @@ from rich.markup import escape
 from rich.progress import Progress
 from rich.table import Table
 
+from .. import files
 from . import terminal
 from .terminal import app
+
+MODULES = typer.Argument(None, help="numbers, such as 02: only the checks of these; all tests by default")
 
 
 @app.command()
@@ -20,6 +27,26 @@ def course() -> None:
     sys.path.insert(0, str(script.parent))
     sys.argv = [str(script)]
     runpy.run_path(str(script), run_name="__main__")
+
+
+@app.command()
+def start(folder: str = typer.Argument("tinyshrink-course", help="where to")) -> None:
+    """Copy the notebooks to a folder of your own. Notebooks that are there already are left as they are."""
+    copied = kept = 0
+    try:
+        for source in sorted((files.shipped() / "modules").rglob("[0-9][0-9]_*.ipynb")):
+            target = Path(folder, "modules", source.stem, source.name)
+            if target.exists():
+                kept += 1
+            elif source.parent.name != ".ipynb_checkpoints":
+                copied += 1
+                with files.whole(target) as part:
+                    shutil.copyfile(source, part)
+    except OSError as error:
+        terminal.fail(error)
+    said = f"{copied} notebooks copied to {folder}, {kept} were there and are left as they are"
+    after = f'next: cd "{folder}", then tinyshrink learn'
+    terminal.console.print(said, after, sep="\n", markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -49,11 +76,70 @@ def check(notebook: str = typer.Argument(..., help="a module's number, such as 0
     raise typer.Exit(0 if earned == total else 1)
 
 
-def student_notebook(number):
-    """modules/NN_topic/NN_topic.ipynb by its number."""
-    modules = terminal.root() / "modules"
-    known = sorted(path.name for path in modules.glob("[0-9][0-9]_*"))
-    found = [name for name in known if number in (name, name[:2], name[:2].lstrip("0"))]
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def learn(context: typer.Context) -> None:
+    """Open JupyterLab at your next exercise: the first one whose check did not pass yet.
+
+    JupyterLab gets the options that are not known here, such as --no-browser, --port 8890, --allow-root.
+    """
+    from urllib.parse import quote
+
+    from .. import progress as points
+
+    found = points.Progress([points.read(path) for path in student_notebooks()])
+    module = found.next
+    terminal.console.print(found.table())
+    if module is None:
+        terminal.fail("no notebook has an exercise left: tinyshrink mine builds your own framework from them")
+    if importlib.util.find_spec("jupyterlab") is None:
+        terminal.fail("JupyterLab is not installed: pip install jupyterlab")
+    if not os.access(module.path, os.W_OK):
+        terminal.fail(f"{module.path} cannot be written, so answers could not be saved: copy the folder to one of yours")
+    terminal.console.print(f"{module.path.stem}: {module.says}", style="bold", markup=False, highlight=False)
+    folder = module.path.parent.parent
+    address = f"/lab/tree/{quote(module.path.relative_to(folder).as_posix())}"  # JupyterLab 4 drops a #heading here
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", f"--LabApp.default_url={address}"]
+    raise typer.Exit(subprocess.call([*command, *context.args]))
+
+
+@app.command()
+def progress() -> None:
+    """Show how many points the checks in your saved notebooks gave, module by module. Nothing is run."""
+    from .. import progress as points
+
+    terminal.console.print(points.Progress([points.read(path) for path in student_notebooks()]).table())
+
+
+@app.command()
+def mine(
+    modules: list[str] = MODULES,
+    bench: bool = typer.Option(False, "--bench", help="then run two quick benchmarks on it"),
+    limit: float = typer.Option(120, min=1, help="seconds for one test"),
+) -> None:
+    """Build your own tinyshrink from your notebooks, in build/mine, and run the whole test suite on it."""
+    chosen = [student_notebook(number) for number in modules or []] or student_notebooks()
+    sys.path.insert(0, str(terminal.root() / "grading"))
+    tool = importlib.import_module("mine")
+    try:
+        raise typer.Exit(0 if tool.main(terminal.console, chosen, not modules, limit, bench) else 1)
+    except tool.MineError as error:
+        terminal.fail(str(error))
+
+
+def student_notebooks():
+    """Yours, of the folder that the current one is in; where there are none, those of this clone."""
+    from ..progress import notebooks
+
+    found = notebooks() or notebooks(files.shipped())
     if not found:
-        terminal.fail(f"there is no module {number!r}: expected one of {', '.join(known)}, or the path of a notebook")
-    return modules / found[0] / f"{found[0]}.ipynb"
+        terminal.fail("there are no notebooks here or above: cd to where yours are, or make some: tinyshrink start FOLDER")
+    return found
+
+
+def student_notebook(number):
+    """The path of your notebook of a module, by its number."""
+    paths = {path.stem: path for path in student_notebooks()}
+    found = [name for name in paths if number in (name, name[:2], name[:2].lstrip("0"))]
+    if not found:
+        terminal.fail(f"there is no module {number!r}: expected one of {', '.join(paths)}, or the path of a notebook")
+    return paths[found[0]]

@@ -1,5 +1,6 @@
 """What all commands share: the application, the terminal, the course folder, and the one line of an error."""
 
+import importlib.metadata
 import sys
 from pathlib import Path
 
@@ -14,8 +15,16 @@ app = typer.Typer(
 console = Console()
 
 
+def show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tinyshrink {importlib.metadata.version('tinyshrink')}")
+        raise typer.Exit()
+
+
 @app.callback()
-def replace_what_cannot_be_shown() -> None:
+def replace_what_cannot_be_shown(
+    version: bool = typer.Option(False, "--version", callback=show_version, is_eager=True, help="Show the version and end."),
+) -> None:
     """Show what a terminal cannot show, such as an arrow in a Windows code page, as a question mark."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -38,6 +47,10 @@ def root():
     return root
 
 
-def fail(message):
-    Console(stderr=True).print(message, style="bold red", markup=False, highlight=False)
+def fail(problem):
+    """Say in one line what went wrong, and end with 2."""
+    if isinstance(problem, OSError) and problem.filename is not None:  # str() gives "[Errno 2] ..."
+        missing = isinstance(problem, FileNotFoundError)
+        problem = f"there is no file {problem.filename}" if missing else f"{problem.filename}: {problem.strerror}"
+    Console(stderr=True, soft_wrap=True).print(str(problem), style="bold red", markup=False, highlight=False)
     raise typer.Exit(2)

@@ -58,7 +58,7 @@ def make(folder: str | os.PathLike, epochs: int = 20, progress: bool = True) -> 
     samples = [{"label": label, "pixels": pixels[first[label]].flatten().tolist()} for label in range(10)]
     facts = {"mean": digits.mean.item(), "std": digits.std.item(), "accuracy": accuracy, "samples": samples}
     with files.whole(folder / "digits.json") as part:
-        part.write_text(json.dumps(facts))
+        part.write_text(json.dumps(facts), encoding="utf-8")
     with tarfile.open(engine) as package:
         for name in ENGINE:
             with files.whole(folder / name) as part, open(part, "wb") as file:

@@ -88,7 +88,7 @@ def matmul_blocked(values: np.ndarray, indices: np.ndarray, indptr: np.ndarray, 
 
     Arguments and result: as in matmul_loop. In matmul_numba each product costs two loads and a store: X, Y, and Y back.
     A row has any number of nonzeros: up to three are left over at its end.
-    Hint: Y[i, j] += w0 * X[c0, j] + w1 * X[c1, j] + w2 * X[c2, j] + w3 * X[c3, j].
+    Hint: how often does `+=` write to Y[i, j] in one turn of the loop over j? What has to be at hand before that loop begins?
     """
     m, n = len(indptr) - 1, X.shape[1]
     Y = np.zeros((m, n), np.float32)
