@@ -146,10 +146,9 @@ def called():
 
 def add(rows):
     """Write rows, all of one command, into results.json in the place of the rows of this command and of these claims."""
-    claims, order = {one["claim"] for one in rows}, [f"python benchmarks/{command}" for command in COMMANDS]
-    kept = set(order) - {rows[0]["command"]}
-    others = [one for one in load() if one["claim"] not in claims and one["command"] in kept]
-    everything = sorted(others + rows, key=lambda one: (one["module"], order.index(one["command"])))
+    claims, order = {one["claim"] for one in rows}, {f"python benchmarks/{command}": i for i, command in enumerate(COMMANDS)}
+    others = [one for one in load() if one["claim"] not in claims and one["command"] != rows[0]["command"]]
+    everything = sorted(others + rows, key=lambda one: (one["module"], order.get(one["command"], len(order))))
     text = json.dumps({"about": "see benchmarks/results.py", "rows": everything}, indent=1, ensure_ascii=False)
     with files.whole(FILE) as part:
         part.write_text(text + "\n", encoding="utf-8")

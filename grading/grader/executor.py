@@ -104,7 +104,7 @@ class Run:
         """Let the kernel go where it died, or where threads of an interrupted cell may still run; whether it went."""
         if not died:
             try:
-                _, threads = self.kernel.sweep()
+                _, threads, _ = self.kernel.sweep()
                 died = threads > 1
             except Died:
                 died = True
@@ -160,7 +160,9 @@ class Run:
         started = time.monotonic()
         part = "visible"
         try:
-            left, _ = self.kernel.sweep()
+            left, _, awake = self.kernel.sweep()
+            if awake:
+                self.flag(place, f"left {awake} thread{'s' * (awake != 1)} running before the check of {cell['exercise']}")
             if left:
                 self.flag(place, f"left {left} process{'es' * (left != 1)} running before the check of {cell['exercise']}")
             reply = {"status": "passed", "partial": None}

@@ -227,7 +227,8 @@ def supervise(settings, cells, control):
         elif command == "sweep":
             left = sweep({*ours, kernel}) if settings["mode"] != "unsafe" else 0
             threads = len(os.listdir(f"/proc/{kernel}/task")) if died is None else 0
-            send(control, {"left": left, "threads": threads, "waited": waited(kernel)})
+            awake = restless(kernel) if died is None and settings["mode"] != "unsafe" else 0
+            send(control, {"left": left, "threads": threads, "awake": awake, "waited": waited(kernel)})
         elif command == "waited":
             send(control, {"waited": waited(kernel)})
 
@@ -247,6 +248,29 @@ def waited(pid):
             return int(file.read().split()[1]) / 1e9
     except OSError:  # it is gone, or the kernel does not count
         return 0.0
+
+
+def restless(pid):
+    """How many threads of a process, but its first, may act by themselves: all but those that sleep until they are woken.
+
+    The kernel waits for a request meanwhile, so threads of torch and numba sleep. One that looks at the clock or at a socket
+    could take the next request and answer it.
+    """
+    for _ in range(20):  # workers of a parallel loop look round for a moment before they sleep
+        count = 0
+        for thread in set(os.listdir(f"/proc/{pid}/task")) - {str(pid)}:
+            try:
+                with open(f"/proc/{pid}/task/{thread}/wchan", encoding="utf-8") as file:
+                    asleep = file.read().startswith("futex")
+                with open(f"/proc/{pid}/task/{thread}/syscall", encoding="utf-8") as file:
+                    words = file.read().split()
+            except OSError:  # it has ended, or this system does not tell
+                continue
+            count += not (asleep and len(words) > 4 and words[4] == "0x0")  # no time limit
+        if count == 0:
+            break
+        time.sleep(0.025)
+    return count
 
 
 def processes():
@@ -453,6 +477,9 @@ FRAMES |= {
 PICKLED = {"builtins", "os", "posix", "sys", "importlib", "runpy", "subprocess", "operator", "functools"}
 
 
+HARMLESS = set("object set frozenset getattr slice complex range bytearray partial".split())  # what honest copies unpickle
+
+
 def watch(seen, loaded):
     """Note, for good, when a student's code reaches for frames, code objects or the memory of the process."""
     getframe, add = sys._getframe, seen.append
@@ -473,15 +500,7 @@ def watch(seen, loaded):
             if by_a_cell():
                 add(f"used {event if event in FRAMES else arguments[1]}")
         elif event == "pickle.find_class":
-            if arguments[0] in PICKLED and arguments[1] not in (
-                "set",
-                "getattr",
-                "slice",
-                "complex",
-                "range",
-                "bytearray",
-                "partial",
-            ):
+            if arguments[0] in PICKLED and arguments[1] not in HARMLESS:
                 add(f"unpickled {arguments[0]}.{arguments[1]}")
         elif event == "import":
             if arguments[0] in loaded:

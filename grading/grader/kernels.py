@@ -243,10 +243,10 @@ class Kernel:
             raise Died("its supervisor does not answer") from None
 
     def sweep(self):
-        """Kill the processes that cells left behind; returns how many, and the threads of the kernel."""
+        """Kill the processes that cells left behind; returns how many, the kernel's threads, and those that may act."""
         message = self._supervisor("sweep")
         self.waited = float(message["waited"])
-        return message["left"], message["threads"]
+        return message["left"], message["threads"], message["awake"]
 
     def close(self):
         """Let the supervisor end, and everything of the submission with it, before the next one starts."""

@@ -15,7 +15,7 @@ import build
 import submissions
 
 ASSIGNMENT = "hostile"
-TOPICS = ("cheats", "resources", "escapes", "cells", "broken_files", "odd")
+TOPICS = ("cheats", "disguises", "resources", "escapes", "cells", "broken_files", "odd")
 EXERCISES = ("magnitude_mask", "global_masks", "apply_masks", "polynomial", "exponential")
 GRADED = ("graded", "partly graded")
 FOUND = []

@@ -49,7 +49,7 @@ def lesson(path):
         "name": path.stem,
         "title": paragraphs[0].removeprefix("# ").strip(),
         "opening": (re.match(r"\*\*(.+?)\*\*", paragraphs[1]) or re.match("(.+)", paragraphs[1]))[1],
-        "minutes": re.search(r"[Aa]bout (\d+) minutes", text)[1],
+        "time": re.search(r"\b[Aa]bout (\w+ (?:minutes|hours))\b", text)[1],
         "exercises": len(re.findall("^### Exercise", text, flags=re.MULTILINE)),
         "points": sum(cell.metadata.get("nbgrader", {}).get("points", 0) for cell in source.cells),
     }

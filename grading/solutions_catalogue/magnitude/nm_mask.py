@@ -9,7 +9,7 @@ def wrong_along_the_outputs(scores, n, m):
     if flat.shape[0] % m:
         flat = flat.expand(m, -1)
     groups = flat.t().reshape(-1, m)
-    mask = torch.ones_like(groups, dtype=torch.bool).scatter_(1, groups.argsort(1, stable=True)[:, : m - n], False)
+    mask = torch.ones_like(groups, dtype=torch.bool).scatter_(1, groups.argsort(dim=1, stable=True)[:, : m - n], False)
     return mask.view(flat.shape[1], -1).t()[: scores.shape[0]].reshape(scores.shape)
 
 
@@ -18,7 +18,7 @@ def wrong_whole_rows(scores, n, m):
     rows = scores.flatten(1) if scores.ndim > 1 else scores[None]
     mask = torch.ones_like(rows, dtype=torch.bool)
     removed = rows.shape[1] * (m - n) // m
-    return mask.scatter_(1, rows.argsort(1, stable=True)[:, :removed], False).view(scores.shape)
+    return mask.scatter_(1, rows.argsort(dim=1, stable=True)[:, :removed], False).view(scores.shape)
 
 
 def wrong_whole_tensor(scores, n, m):
@@ -30,14 +30,14 @@ def wrong_keeps_the_smallest(scores, n, m):
     """Fails test_nm_mask_keeps_n_of_every_m: argsort puts the smallest first."""
     groups = scores.reshape(-1, m)
     mask = torch.zeros_like(groups, dtype=torch.bool)
-    return mask.scatter_(1, groups.argsort(1, stable=True)[:, :n], True).view(scores.shape)
+    return mask.scatter_(1, groups.argsort(dim=1, stable=True)[:, :n], True).view(scores.shape)
 
 
 def wrong_removes_n(scores, n, m):
     """Fails test_nm_mask_keeps_n_of_every_m: took n for the number to remove; at 2:4 that is the same."""
     groups = scores.reshape(-1, m)
     mask = torch.ones_like(groups, dtype=torch.bool)
-    return mask.scatter_(1, groups.argsort(1, stable=True)[:, :n], False).view(scores.shape)
+    return mask.scatter_(1, groups.argsort(dim=1, stable=True)[:, :n], False).view(scores.shape)
 
 
 def wrong_every_mth(scores, n, m):
@@ -45,7 +45,7 @@ def wrong_every_mth(scores, n, m):
     rows = scores.flatten(1) if scores.ndim > 1 else scores[None]
     groups = rows.reshape(rows.shape[0], m, -1)
     mask = torch.ones_like(groups, dtype=torch.bool)
-    return mask.scatter_(1, groups.argsort(1, stable=True)[:, : m - n], False).view(scores.shape)
+    return mask.scatter_(1, groups.argsort(dim=1, stable=True)[:, : m - n], False).view(scores.shape)
 
 
 def wrong_abs(scores, n, m):
@@ -76,7 +76,7 @@ def wrong_inverted(scores, n, m):
 def wrong_changes_the_scores(scores, n, m):
     """Fails test_nm_mask_keeps_n_of_every_m: reshape() is no copy, the removed are marked in the scores themselves."""
     groups = scores.reshape(-1, m)
-    groups.scatter_(1, groups.argsort(1, stable=True)[:, : m - n], -torch.inf)
+    groups.scatter_(1, groups.argsort(dim=1, stable=True)[:, : m - n], -torch.inf)
     return (groups > -torch.inf).view(scores.shape)
 
 
@@ -107,14 +107,14 @@ def wrong_ties_latest_first(scores, n, m):
     """Fails test_nm_mask_breaks_ties_by_position: a stable descending sort keeps the earliest of equal scores."""
     groups = scores.reshape(-1, m)
     mask = torch.zeros_like(groups, dtype=torch.bool)
-    return mask.scatter_(1, groups.argsort(1, descending=True, stable=True)[:, :n], True).view(scores.shape)
+    return mask.scatter_(1, groups.argsort(dim=1, descending=True, stable=True)[:, :n], True).view(scores.shape)
 
 
 def wrong_view(scores, n, m):
     """Fails test_nm_mask_on_drawn_scores: view works for contiguous scores only."""
     groups = scores.view(-1, m)
     mask = torch.ones_like(groups, dtype=torch.bool)
-    return mask.scatter_(1, groups.argsort(1, stable=True)[:, : m - n], False).view(scores.shape)
+    return mask.scatter_(1, groups.argsort(dim=1, stable=True)[:, : m - n], False).view(scores.shape)
 
 
 def wrong_matrices_only(scores, n, m):
@@ -122,7 +122,7 @@ def wrong_matrices_only(scores, n, m):
     outputs, inputs = scores.shape
     groups = scores.reshape(outputs, inputs // m, m)
     mask = torch.ones_like(groups, dtype=torch.bool)
-    return mask.scatter_(2, groups.argsort(2, stable=True)[..., : m - n], False).view(outputs, inputs)
+    return mask.scatter_(2, groups.argsort(dim=2, stable=True)[..., : m - n], False).view(outputs, inputs)
 
 
 def wrong_input_channels(scores, n, m):
