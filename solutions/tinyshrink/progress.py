@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 STUB = "raise NotImplementedError()"  # in a cell that is still to be filled in
+TITLES = "module", "points", "state"
 NOTE = "Visible checks, as they ran last in your saved notebooks. Hidden checks come with grading."
 
 
@@ -76,7 +77,7 @@ class Progress:
         return f"{earned:g} of {total:g} points. {NOTE}"
 
     def table(self) -> Table:
-        table = Table("module", "points", "", caption=self.summary, caption_justify="left")
+        table = Table(*TITLES, caption=self.summary, caption_justify="left")
         for module in self.modules:
             style = "yellow" if module.trouble else "green" if not module.next else None
             points = "?" if module.trouble else f"{module.points:g} of {module.total:g}"
@@ -98,7 +99,8 @@ class Progress:
                 f'<td style="text-align: left">{"" if module.trouble else bar}</td>'
                 f'<td style="text-align: left">{html.escape(module.says)}</td></tr>'
             )
-        return f"<table>{''.join(rows)}</table><p>{self.summary}</p>"
+        head = "".join(f'<th style="text-align: left">{title}</th>' for title in TITLES)
+        return f"<table><tr>{head}</tr>{''.join(rows)}</table><p>{self.summary}</p>"
 
 
 def notebooks(start: str | os.PathLike = ".") -> list[Path]:
