@@ -63,7 +63,7 @@ def draw(rows):
         for name, (size, accuracy, half, ms) in rows.items():
             for ax, x in zip(axes, (size and size / 1000, ms)):
                 if x is not None:
-                    look = looks[name] | {"linestyle": "", "markersize": 8, "capsize": 3}
+                    look = looks[name] | {"ls": "", "markersize": 8, "capsize": 3}
                     ax.errorbar(x, 100 * accuracy, 100 * half, label=name if ax is axes[0] or size is None else "_", **look)
         axes[0].set(xscale="log", xlabel="kilobytes of the file (log scale)", ylabel="accuracy on test (%)")
         axes[1].set(xscale="log", xlabel="ms for 64 images, one thread (log scale)")

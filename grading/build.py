@@ -262,13 +262,14 @@ def execute(notebook):
 
 
 def nbgrader_api(folder):
-    """nbgrader's own API on a course in `folder`, with the configuration of this course."""
+    """nbgrader's own API on a course in `folder`, with the nbgrader_config.py there, or this course's where there is none."""
     from nbgrader.apps import NbGraderAPI
     from traitlets.config.loader import PyFileConfigLoader
 
     # nbgrader calls alembic by name, which is beside this Python even where its environment is not activated.
     os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    config = PyFileConfigLoader("nbgrader_config.py", str(ROOT / "grading")).load_config()
+    place = folder if (Path(folder) / "nbgrader_config.py").exists() else ROOT / "grading"
+    config = PyFileConfigLoader("nbgrader_config.py", str(place)).load_config()
     config.CourseDirectory.root = str(folder)
     return NbGraderAPI(config=config)
 

@@ -3,8 +3,9 @@
     python grading/mutation.py [--module magnitude] [--sample 300 --seed 0]
 
 A mutant is the part of a reference that a student writes with one change: a comparison, an operator, a constant off by one,
-a negated condition, a dropped statement, two arguments exchanged. Mutants that compute the same as the reference stand in
-equivalent_mutants.txt, each with its reason, and count apart. Exit 1 where another one survives.
+a negated condition, a dropped statement, two arguments exchanged; the wording of messages stays. Mutants that
+compute the same as the reference stand in equivalent_mutants.txt, each with its reason, and count apart. Exit 1 where
+another one survives.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 import build
@@ -38,8 +40,8 @@ CONDITIONS = (ast.If, ast.While, ast.IfExp)
 DROPPED = (ast.Expr, ast.AugAssign, ast.If, ast.Continue, ast.Break)  # without a plain assignment only a name is missing
 
 
-def changes(node):
-    """The (field, new value) that make mutants of one node."""
+def changes(node, given):
+    """The (field, new value) that make mutants of one node; statements of the first `given` lines are not dropped."""
     if isinstance(node, ast.Compare):
         for place, operator in enumerate(node.ops):
             yield from (("ops", [*node.ops[:place], other(), *node.ops[place + 1 :]]) for other in OTHERS[type(operator)])
@@ -47,7 +49,7 @@ def changes(node):
         yield from (("op", other()) for other in OTHERS.get(type(node.op), ()))
     elif isinstance(node, ast.Constant) and isinstance(node.value, (bool, int, float)):
         yield from [("value", not node.value)] if isinstance(node.value, bool) else [("value", node.value + s) for s in (1, -1)]
-    elif isinstance(node, ast.Call) and len(node.args) > 1 and not any(isinstance(a, ast.Starred) for a in node.args[:2]):
+    elif isinstance(node, ast.Call) and getattr(node.func, "id", "") not in ("min", "max") and len(node.args) > 1:
         yield "args", [node.args[1], node.args[0], *node.args[2:]]
     if isinstance(node, CONDITIONS):
         yield "test", ast.UnaryOp(ast.Not(), node.test)
@@ -55,7 +57,8 @@ def changes(node):
         block = getattr(node, name, ())
         for place, statement in enumerate(block if isinstance(block, list) else ()):
             stores = isinstance(statement, ast.Assign) and isinstance(statement.targets[0], (ast.Subscript, ast.Attribute))
-            if stores or (isinstance(statement, DROPPED) and not getattr(statement, "orelse", ())):
+            drops = isinstance(statement, DROPPED) and not getattr(statement, "orelse", ())
+            if statement.lineno > given and (stores or drops):
                 yield name, [*block[:place], ast.Pass(), *block[place + 1 :]]
 
 
@@ -65,12 +68,11 @@ def mutants(source, given=0):
     if ast.get_docstring(function) is not None:
         given = max(given, function.body[0].end_lineno)
     before, found = ast.unparse(function).splitlines(), {}
+    wording = {part for text in ast.walk(function) if isinstance(text, ast.JoinedStr) for part in ast.walk(text)}
     for node in ast.walk(function):
-        if node is not function and getattr(node, "lineno", 0) <= given:
+        if node in wording or (node is not function and getattr(node, "lineno", 0) <= given):
             continue
-        for field, value in changes(node):
-            if node is function and value[0] is not function.body[0]:
-                continue  # that is the docstring gone
+        for field, value in changes(node, given):
             kept = getattr(node, field)
             setattr(node, field, value)
             after = ast.unparse(ast.fix_missing_locations(function))
@@ -154,7 +156,7 @@ def main(arguments=None):
     if options.sample:
         chosen = sorted(random.Random(options.seed).sample(chosen, min(options.sample, len(chosen))))
     console, harmless, seconds, counts, holes = Console(), equivalent(), {}, {}, 0
-    for exercise, name, source in chosen:
+    for exercise, name, source in track(chosen, description="mutants", console=console, transient=True):
         if exercise not in seconds:
             seconds[exercise] = reference_seconds(exercise)
         outcome, _ = attempt(exercise, source, 10 * seconds[exercise] + 5)

@@ -128,6 +128,8 @@ def test_canonical_codes_by_hand():
         codes = coding.canonical_codes(lengths)
         got = [format(code, f"0{length}b") if length else "" for code, length in zip(codes, lengths)]
         assert got == expected, f"lengths {lengths}: expected the code words {expected}, got {got}"
+        absent = [code for code, length in zip(codes, lengths) if not length]
+        assert not any(absent), f"lengths {lengths}: the code of a symbol of length 0 is 0, got {absent}"
 
 
 def test_huffman_encode_by_hand():

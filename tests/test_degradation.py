@@ -75,6 +75,9 @@ def test_smallest_amount_at_a_jump():
         said = f"the ratio is above 0.7 below amount {jump} and {below} from there on, 0.5 is asked"
         assert jump <= amount <= jump + 1e-4, f"{said}: expected {jump}, or up to 1e-4 more, got {amount}"
         assert len(steps) <= 18, f"{said}: stop when the amount is known to 1e-4, you measured {len(steps)} times"
+        flat = lambda amount, jump=jump, below=below: 1.0 if amount < jump else below
+        amount, _ = degradation.smallest_amount(flat, 0.5, tolerance=0)  # a ratio that stays the same does not rise
+        assert jump <= amount <= jump + 1e-4, f"ratio 1 up to {jump}, then {below}: expected {jump}, or 1e-4 more, got {amount}"
         uneven = lambda amount, ratio_of=ratio_of: ratio_of(amount) + 4e-4 * np.sin(1e5 * amount)
         amount, _ = degradation.smallest_amount(uneven, 0.5)  # a byte more or less must not stop it
         assert jump <= amount <= jump + 1e-4, f"{said}, give or take 0.0004: expected {jump}, or up to 1e-4 more, got {amount}"

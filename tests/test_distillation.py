@@ -239,6 +239,7 @@ def test_scale_model_searches_width_and_depth():
         (models.CifarCNN(), 69_000, {"width": 10, "blocks": 2}),  # the largest of three that differ by 285
         (models.Transformer(), 30_000, {"width": 24, "depth": 4}),
         (models.Transformer(width=24, depth=2, heads=3), 9_000, {"width": 18, "depth": 2}),
+        (models.Transformer(width=4, depth=2, heads=1), 629, {"width": 3, "depth": 2}),  # not width 5, depth 1
     ):
         student = distillation.scale_model(model, target)
         name, count = type(model).__name__, metrics.count_parameters(student)

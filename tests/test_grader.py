@@ -1,9 +1,13 @@
 """The grader on a small course: exact scores, repairs, resumption, the sandbox, the gradebook."""
 
+import contextlib
 import copy
+import errno
 import json
 import os
 import shutil
+import sqlite3
+from pathlib import Path
 
 import nbformat
 import pytest
@@ -13,7 +17,7 @@ import build
 import catalogue
 import hostile
 import submissions
-from grader import grade, integrity, kernels, repair, sandbox
+from grader import executor, grade, integrity, kernels, repair, sandbox
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # nbgrader's and SQLAlchemy's own
@@ -92,6 +96,7 @@ def course(tmp_path_factory):
     hand_in(folder, "no notebook", {"essay.txt": b"I did it"})
     hand_in(folder, "a link", {STUDENT: lambda path: path.symlink_to("/etc/passwd")})
     hand_in(folder, "Zoë 'x' \"y\"\nz", right)
+    hand_in(folder, "作" * 84, right)  # a folder's name cannot be longer, so that of its result must be another
     helper = nbformat.reads(right, as_version=4)
     place = next(i for i, cell in enumerate(helper.cells) if submissions.grade_id(cell) == "global_masks")
     helper.cells.insert(
@@ -107,7 +112,7 @@ def points(result):
     return {row["exercise"]: row["points"] for row in result["exercises"]}
 
 
-@pytest.mark.parametrize("student", ["right", "own classes", "renamed", "Zoë 'x' \"y\"\nz", "no time"])
+@pytest.mark.parametrize("student", ["right", "own classes", "renamed", "Zoë 'x' \"y\"\nz", "no time", "作" * 84])
 def test_a_right_answer_gets_every_point(course, student):
     assert points(course[3][student]) == FULL
 
@@ -264,12 +269,22 @@ def test_without_bubblewrap_grading_refuses_and_unsafe_says_so_in_every_row(cour
     assert points(result) == FULL and result["unsafe"] and "--unsafe" in result["reasons"][0]
 
 
+def change(folder, command, name="gradebook.db"):
+    with contextlib.closing(sqlite3.connect(folder / name)) as database:
+        database.execute(command)
+        database.commit()
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda folder: shutil.rmtree(folder / "source"), "is no course folder"),
         (lambda folder: os.remove(folder / "gradebook.db"), "run nbgrader generate_assignment"),
         (lambda folder: (folder / "gradebook.db").write_bytes(b"no database"), "cannot be opened"),
+        (
+            lambda folder: change(folder, "ALTER TABLE source_cell RENAME COLUMN cell_type TO kind"),
+            "from another nbgrader .*cell_type.*: nbgrader db upgrade",
+        ),
         (
             lambda folder: shutil.copy(*[folder / "source" / SHORT / name for name in (STUDENT, "two.ipynb")]),
             "must hold one notebook",
@@ -281,3 +296,156 @@ def test_a_course_that_cannot_be_graded_is_named(tmp_path, spoil, said):
     spoil(tmp_path)
     with pytest.raises(repair.CourseError, match=said):
         run(tmp_path)
+
+
+PLUGIN = """from nbgrader.plugins import BasePlugin
+
+
+class PerHour(BasePlugin):
+    points = {"late": 1.5, "too late": 1000, "rewarded": -7, "forgiven": None}
+
+    def late_submission_penalty(self, student_id, score, total_seconds_late):
+        points = self.points[student_id]
+        return None if points is None else points * total_seconds_late / 3600
+"""
+PENALTIES = {"late": 3, "too late": 14, "rewarded": 0, "forgiven": None, "in time": None, "no stamp": None}
+
+
+def with_marks(source):
+    """The short course with what nbgrader also knows: a manual answer, a task, and a check that gives part of its points."""
+    cells = [
+        nbformat.v4.new_markdown_cell("Why?", id="why"),
+        nbformat.v4.new_markdown_cell("Draw a network.", id="draw"),
+        nbformat.v4.new_code_cell("### BEGIN SOLUTION\nshare = 1\n### END SOLUTION", id="share"),
+        nbformat.v4.new_code_cell("assert share is not None\nshare", id="check-share"),
+    ]
+    metadata = [
+        build.nbgrader_metadata("why", grade=True, solution=True, points=3),
+        build.nbgrader_metadata("draw", points=2) | {"task": True, "points": 2},
+        build.nbgrader_metadata("share", solution=True),
+        build.nbgrader_metadata("check_share", grade=True, points=1),
+    ]
+    for cell, one in zip(cells, metadata):
+        cell.metadata = nbformat.from_dict({"nbgrader": one})
+    source.cells += cells
+    return source
+
+
+@pytest.fixture(scope="module")
+def marked(tmp_path_factory):
+    """A course with a due date, a late plugin and a database elsewhere: (its folder, URL, results)."""
+    from nbgrader.api import Gradebook
+
+    folder, elsewhere = tmp_path_factory.mktemp("a course"), tmp_path_factory.mktemp("elsewhere")
+    url = f"sqlite:///{elsewhere / 'books.db'}"
+    config = ["c = get_config()", f"c.CourseDirectory.db_url = {url!r}", 'c.AssignLatePenalties.plugin_class = "hours.PerHour"']
+    config += ["c.IgnorePattern.enabled = True", 'c.IgnorePattern.pattern = ".*"']
+    build.write(folder / "nbgrader_config.py", "\n".join(config))
+    build.write(folder / "hours.py", PLUGIN)
+    source = with_marks(hostile.short_source())
+    released = build.release({SHORT: source}, folder)[SHORT]
+    with Gradebook(url) as gradebook:
+        gradebook.update_or_create_assignment(SHORT, duedate="2026-03-01 10:00:00 UTC")
+    stamps = dict.fromkeys(PENALTIES, b"2026-03-01 12:00:00 UTC")
+    stamps |= {"in time": b"2026-03-01 10:00:00 UTC", "no stamp": None}
+    for student, stamp in stamps.items():
+        share = {"too late": "9", "in time": "0.25"}.get(student, "1")
+        notebook = nbformat.reads(submissions.filled(released, source, answers={"share": f"share = {share}"}), as_version=4)
+        if student != "no stamp":
+            hostile.cell_of(notebook, "why").source = f"Because of {student}."
+        files = {STUDENT: nbformat.writes(notebook).encode()}
+        hand_in(folder, student, files | ({"timestamp.txt": stamp} if stamp else {}))
+    return folder, url, run(folder)
+
+
+def gradebook_of(url, student):
+    """What the gradebook says of a submission: ({grade id: scores}, penalty, score)."""
+    from nbgrader.api import Gradebook
+
+    with Gradebook(url) as gradebook:
+        notebook = gradebook.find_submission_notebook(SHORT, SHORT, student)
+        grades = {one.name: (one.auto_score, one.manual_score, one.needs_manual_grade) for one in notebook.grades}
+        return grades, notebook.late_submission_penalty, gradebook.find_submission(SHORT, student).score
+
+
+def test_a_database_in_another_place_is_the_one_that_is_used(marked):
+    folder, url, results = marked
+    assert set(results) == set(PENALTIES) and not (folder / "gradebook.db").exists()
+    assert gradebook_of(url, "in time")[2] == 13.25
+
+
+def test_manual_answers_and_tasks_wait_for_a_person(marked):
+    folder, url, results = marked
+    grades = gradebook_of(url, "late")[0]
+    assert grades["why"] == grades["draw"] == (None, None, True) and grades["check_magnitude_mask"] == (4, None, False)
+    assert results["late"]["status"] == "graded" and points(results["late"]) == FULL | {"why": 0, "draw": 0, "share": 1}
+    kept = nbformat.read(folder / "autograded" / "late" / SHORT / STUDENT, as_version=4)
+    assert hostile.cell_of(kept, "why").source == "Because of late."
+
+
+def test_late_penalties_are_those_of_the_plugin_within_the_score(marked):
+    _, url, results = marked
+    assert {student: gradebook_of(url, student)[1] for student in PENALTIES} == PENALTIES
+    assert (
+        results["late"]["late_seconds"] == 7200 and gradebook_of(url, "late")[2] == 11 and gradebook_of(url, "too late")[2] == 0
+    )
+
+
+def test_nbgrader_itself_gives_the_same_grades_and_penalty(marked, tmp_path, monkeypatch):
+    folder, url, _ = marked
+    theirs = tmp_path / "theirs"
+    shutil.copytree(folder, theirs, ignore=shutil.ignore_patterns("autograded", "results"))
+    own = f"sqlite:///{theirs / 'books.db'}"
+    shutil.copy(url.removeprefix("sqlite:///"), theirs / "books.db")
+    config = (theirs / "nbgrader_config.py").read_text().replace(url, own)
+    (theirs / "nbgrader_config.py").write_text(config)
+    monkeypatch.syspath_prepend(str(theirs))
+    ours = gradebook_of(own, "late")
+    change(theirs, "UPDATE grade SET auto_score = NULL, needs_manual_grade = 0", "books.db")
+    change(theirs, "UPDATE submitted_notebook SET late_submission_penalty = NULL", "books.db")
+    result = build.nbgrader_api(theirs).autograde(SHORT, "late", force=True)
+    assert result["success"], result["log"]
+    assert gradebook_of(own, "late") == ours
+
+
+def test_a_partial_score_above_the_most_is_cut_and_flagged_and_a_fair_one_is_kept(marked):
+    results = marked[2]
+    assert points(results["too late"])["share"] == 1 and results["too late"]["status"] == "flagged"
+    assert "share: a score of 9 of 1 was set to 1" in results["too late"]["reasons"]
+    assert points(results["in time"])["share"] == 0.25 and results["in time"]["status"] == "graded"
+
+
+@pytest.mark.parametrize(
+    ("partial", "points", "flagged"),
+    [(5.0, 2, True), (-1.0, 0, True), (float("nan"), 0, True), (float("inf"), 2, True), (1.5, 1.5, False), (None, 2, False)],
+)
+def test_a_partial_score_stays_between_none_and_all_of_the_points(partial, points, flagged):
+    cell = {"exercise": "share", "cell": {"metadata": {"nbgrader": {"points": 2}}}}
+    checked, result = executor.Run(None, [cell], None, 1, 1, 0), {}
+    checked.passed(0, cell, result, {"partial": partial})
+    assert result["points"] == points and bool(checked.flags) == flagged
+
+
+def test_a_full_disk_is_said_nothing_is_half_written_and_the_next_run_goes_on(tmp_path, monkeypatch):
+    make_course(tmp_path)
+    for student in "abcd":
+        hand_in(tmp_path, student, {"essay.txt": b"I did it"})
+    write, count = Path.write_text, 0
+
+    def fill_up(path, text, **options):
+        nonlocal count
+        count += path.parent.name == ".found"
+        if count < 3:
+            return write(path, text, **options)
+        write(path, text[: len(text) // 2], **options)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", fill_up)
+    with pytest.raises(repair.CourseError, match=r"results/.* cannot be written \(No space left on device\): make room"):
+        run(tmp_path)
+    monkeypatch.setattr(Path, "write_text", write)
+    there = [path for path in (tmp_path / "results").rglob("*") if path.is_file() and path.name != ".lock"]
+    assert len(there) >= 2 and all(json.loads(path.read_text())["status"] == "malformed" for path in there)
+    assert set(run(tmp_path)) >= {"c", "d"}
+    assert {path.stem for path in (tmp_path / "results" / SHORT).glob("*.json")} == set("abcd")
+    assert run(tmp_path) == {}

@@ -75,6 +75,7 @@ def test_ratio_at_interpolates():
         ("A", straight, 0.95, 0.95),  # between the last candidate and the baseline
         ("B", bent, 0.1, 0.1),  # below all scores: the smallest candidate
         ("B", bent, 1.1, 1.0),  # above the baseline
+        ("C", {0.2: 1.0, 0.6: 1.0}, 1.0, 0.2),  # at the baseline, which every candidate reaches
     ):
         got = selection.ratio_at(column, level, 1.0)
         assert abs(got - expected) < 1e-5, f"column {name} at level {level}: expected ratio {expected}, got {got}"

@@ -67,6 +67,7 @@ class Course:
     def late_penalty(self, student, score, seconds):
         from nbgrader.preprocessors import AssignLatePenalties
 
+        add_path(str(self.root))  # a plugin lies beside nbgrader_config.py, where nbgrader's own commands find it
         preprocessor = AssignLatePenalties(config=self.config)
         preprocessor.init_plugin()
         return preprocessor.plugin_inst.late_submission_penalty(student, score, seconds)
@@ -225,9 +226,9 @@ def finish(result, found):
 
 
 def known(course, record):
-    """{student: digest} of the results that have their place."""
+    """{result file: digest} of the results that have their place."""
     folder = course.root / "results" / record["assignment"]
-    return {path.stem: writer.digest_in(path) for path in folder.glob("*.json")}
+    return {path.name: writer.digest_in(path) for path in folder.glob("*.json")}
 
 
 def grade(course, assignment, workers=2, scheduler=None, unsafe=False, limits=None, console=None):
@@ -243,7 +244,7 @@ def grade(course, assignment, workers=2, scheduler=None, unsafe=False, limits=No
         for found in submissions(course, record):
             digest = found.digest(record, unsafe)
             board.total += 1
-            if finished.get(found.student) == digest:
+            if finished.get(writer.file_of(found.student)) == digest:
                 board.skipped += 1
             elif found.malformed:
                 result = worker.malformed(record, found.student, [found.malformed], found.file, digest, unsafe)

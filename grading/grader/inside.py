@@ -17,6 +17,7 @@ at everything that they rely on. That is a tripwire, no wall: code that runs in 
 import ast
 import builtins
 import contextlib
+import copy
 import ctypes
 import functools
 import gc
@@ -50,11 +51,11 @@ def must(result, what):
         raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
-def read_exactly(sock, count):
-    """`count` bytes of a socket; EOFError where the other end is gone."""
+def read_exactly(read, count):
+    """`count` bytes of a socket, given as its recv; EOFError where the other end is gone."""
     parts = bytearray()
     while len(parts) < count:
-        part = sock.recv(count - len(parts))
+        part = read(count - len(parts))
         if not part:
             raise EOFError
         parts += part
@@ -62,7 +63,7 @@ def read_exactly(sock, count):
 
 
 def receive(sock):
-    return json.loads(read_exactly(sock, struct.unpack("!I", read_exactly(sock, 4))[0]))
+    return json.loads(read_exactly(sock.recv, struct.unpack("!I", read_exactly(sock.recv, 4))[0]))
 
 
 def send(sock, message):
@@ -448,67 +449,102 @@ def guarded_objects():
 
     names = "builtins torch torch.testing torch.nn torch.nn.functional torch.nn.utils.prune torch.optim torch.linalg".split()
     names += "torch.random numpy numpy.testing numpy.linalg numpy.random math pytest json operator functools itertools".split()
-    names += "copy inspect linecache traceback ast contextlib".split()
+    names += "copy inspect linecache traceback ast contextlib torch.library".split()
     names += sorted(name for name in sys.modules if name.split(".")[0] == "tinyshrink")
     guarded = [(name, vars(sys.modules[name])) for name in names if name in sys.modules]
     import torch
 
     classes = [torch.Tensor, torch.nn.Module, torch.nn.Linear, torch.nn.Conv2d, torch.nn.Parameter, torch.Generator, torch.Size]
+    approx = type(sys.modules["pytest"].approx(0.0)).__mro__[-2]
     classes += [InteractiveShell, type(KERNEL.shell), type(KERNEL.shell.display_pub), Capped, Outputs]
-    classes += [thing for name, space in guarded for thing in vars_of(space) if isinstance(thing, type) and name[:4] == "tiny"]
+    classes += [approx, *subclasses(approx, set())]
+    classes += [
+        thing for name, space in guarded for thing in list(space.values()) if isinstance(thing, type) and name[:4] == "tiny"
+    ]
     guarded += [(found.__qualname__, vars(found)) for found in classes]
     return guarded
 
 
-def vars_of(space):
-    return list(space.values())
-
-
 FRAMES = {"sys._getframe", "sys._current_frames", "sys._current_exceptions", "sys.settrace", "sys.setprofile", "code.__new__"}
-FRAMES |= {
-    "gc.get_objects",
-    "gc.get_referrers",
-    "gc.get_referents",
-    "function.__new__",
-    "object.__setattr__",
-    "exec",
-    "marshal.loads",
-}
+FRAMES |= {"gc.get_objects", "gc.get_referrers", "gc.get_referents", "function.__new__", "object.__setattr__", "exec"}
+FRAMES |= {"marshal.loads"}
+HAND_OUT = {"currentframe", "stack", "trace", "walk_stack", "walk_tb", "getouterframes", "getinnerframes", "<lambda>"}
+HAND_OUT |= {"get_stack", "_task_get_stack"}
 PICKLED = {"builtins", "os", "posix", "sys", "importlib", "runpy", "subprocess", "operator", "functools"}
-
-
 HARMLESS = set("object set frozenset getattr slice complex range bytearray partial".split())  # what honest copies unpickle
 
 
-def watch(seen, loaded):
-    """Note, for good, when a student's code reaches for frames, code objects or the memory of the process."""
-    getframe, add = sys._getframe, seen.append
+def watch():
+    """A list in which is noted when code of a student reaches for frames, code objects or the memory of the process.
 
-    looking = []
+    No cell can reach it, so what was noted stays; what the kernel finds within a check comes as the event "tampered".
+    """
+    seen, looking, signals = [], [], signal.signal.__globals__["_signal"]
+    getframe, add, real = sys._getframe, seen.append, signals.signal
+    loaded = {name for name in sys.modules if name.startswith("tinyshrink")}
+
+    def noted(number, handler):  # a handler is given the frame that it interrupts
+        file = getattr(getattr(handler, "__code__", None), "co_filename", "<ipyth")
+        if callable(handler) and handler is not signal.default_int_handler and file[:6] == "<ipyth":
+            add("the answer used signal.signal")
+        return real(number, handler)
+
+    signals.signal = noted
 
     def by_a_cell():
         if looking:  # by looking at a frame this very function makes an event
             return False
         looking.append(True)
         try:
-            return getframe(2).f_code.co_filename[:6] == "<ipyth"
+            frame = getframe(2)
+            while frame.f_code.co_name in HAND_OUT and frame.f_code.co_filename[:6] != "<ipyth" and frame.f_back:
+                frame = frame.f_back
+            return frame.f_code.co_filename[:6] == "<ipyth"
         finally:
             looking.clear()
 
     def hook(event, arguments):
         if event in FRAMES or event == "object.__getattr__":
             if by_a_cell():
-                add(f"used {event if event in FRAMES else arguments[1]}")
+                add(f"the answer used {event if event in FRAMES else arguments[1]}")
         elif event == "pickle.find_class":
             if arguments[0] in PICKLED and arguments[1] not in HARMLESS:
-                add(f"unpickled {arguments[0]}.{arguments[1]}")
+                add(f"the answer unpickled {arguments[0]}.{arguments[1]}")
         elif event == "import":
             if arguments[0] in loaded:
-                add(f"loaded {arguments[0]} anew")
-        elif event[:7] == "ctypes." and by_a_cell():
-            add(f"used {event}")
+                add(f"the answer loaded {arguments[0]} anew")
+        elif event == "sys.addaudithook" or (event[:7] == "ctypes." and by_a_cell()):
+            add(f"the answer used {event}")
+        elif event == "tampered":
+            add(arguments[0])
 
     sys.addaudithook(hook)
+    return seen
+
+
+def operators():
+    """What torch compares with on this device, as text."""
+    dump = sys.modules["torch"]._C._dispatch_dump
+    lines = [(name, line) for name in COMPARE for line in dump(f"aten::{name}").splitlines()]
+    return [(name, line) for name, line in lines if line.startswith(("CPU", "Autograd", "Composite"))]
+
+
+COMPARE = (
+    "equal eq.Tensor eq.Scalar ne.Tensor ne.Scalar lt.Tensor gt.Tensor allclose isclose all any sum abs sub.Tensor".split()
+)
+
+
+def own_code(kernel):
+    """A function that says whether something of this program, or what it knows, is no longer what it is now."""
+    known = [(space, dict(space)) for space in (globals(), vars(Kernel), vars(kernel))]
+
+    def touched():
+        return any(
+            len(space) != len(before) or any(space.get(n) is not before[n] for n in before if n not in ("outputs", "running"))
+            for space, before in known
+        )
+
+    return touched
 
 
 PLAIN = "builtins collections contextlib functools operator itertools types fractions decimal math enum pathlib abc typing"
@@ -519,6 +555,13 @@ def odd_type(kind):
     """Whether no answer of a course gives such an object: one of the standard library's other modules, such as a mock."""
     root = kind.__module__.split(".")[0]
     return root in sys.stdlib_module_names and root not in PLAIN
+
+
+def made_here(kind):
+    """Whether a class is the student's, whatever it says about its home."""
+    files = [getattr(getattr(thing, "__code__", None), "co_filename", "") for thing in list(vars(kind).values())]
+    own = any(isinstance(file, str) and file.startswith(("<ipyth", HOME)) for file in files)
+    return own or kind.__module__ == "__main__" or kind.__module__ not in sys.modules
 
 
 def subclasses(kind, found):
@@ -558,7 +601,7 @@ class Kernel:
             and (where.startswith("tinyshrink") or where in ("pytest", "InteractiveShell"))
         ]
         self.code = [(function, function.__code__, function.__defaults__) for function in functions]
-        shell = self.shell
+        shell, everywhere = self.shell, sys.modules["torch"].nn.modules.module
         self.hooks = [
             (shell, name, getattr(shell, name))
             for name in ("input_transformer_manager", "display_pub", "displayhook", "user_ns", "CustomTB", "custom_exceptions")
@@ -566,20 +609,23 @@ class Kernel:
         self.lists = [
             (name, items, list(items))
             for name, items in (
-                ("input transformers", shell.input_transformers_post),
-                ("input transformers", shell.input_transformer_manager.cleanup_transforms),
-                ("input transformers", shell.input_transformer_manager.line_transforms),
-                ("input transformers", shell.input_transformer_manager.token_transformers),
-                ("AST transformers", shell.ast_transformers),
+                ("IPython's input transformers", shell.input_transformers_post),
+                ("IPython's input transformers", shell.input_transformer_manager.cleanup_transforms),
+                ("IPython's input transformers", shell.input_transformer_manager.line_transforms),
+                ("IPython's input transformers", shell.input_transformer_manager.token_transformers),
+                ("IPython's AST transformers", shell.ast_transformers),
+                ("gc.callbacks", gc.callbacks),
+                ("ways to copy", copy._deepcopy_dispatch),
+                *((f"torch's {name}", hooks) for name, hooks in vars(everywhere).items() if name.endswith("_hooks")),
             )
+            if hasattr(items, "__len__")
         ]
-        self.shell_names = set(vars(shell))
+        roots = {"torch", "numpy", "tinyshrink", "copy", "math", "json"}
+        self.modules = [(name, module, type(module)) for name, module in sys.modules.items() if name.split(".")[0] in roots]
+        self.operators = operators()
         self.builtin_names = set(dir(builtins)) - {"_"} - set(shell.user_ns)
-        self.lists.append(("gc.callbacks", gc.callbacks, list(gc.callbacks)))
         self.references = {(where, name): thing for where, _, things in self.guarded for name, thing in things.items()}
         self.classes = subclasses(object, set())
-        self.seen = []
-        watch(self.seen, {name for name in sys.modules if name.startswith("tinyshrink")})
 
     def replaced(self):
         """What checks rely on and is not what it was; all of it takes a millisecond."""
@@ -605,13 +651,24 @@ class Kernel:
         found += [
             f"IPython's {name} was replaced" for shell, name, thing in self.hooks if getattr(shell, name, None) is not thing
         ]
-        found += [f"IPython's {name} were changed" for name, items, before in self.lists if list(items) != before]
+        found += [f"{name} were changed" for name, items, before in self.lists if list(items) != before]
         for name in ("run_cell", "run_code", "run_ast_nodes", "transform_cell", "showtraceback", "_showtraceback"):
             if name in vars(self.shell):
                 found.append(f"IPython's {name} was replaced")
         if sys.gettrace() is not None or sys.getprofile() is not None:
             found.append("sys.settrace or sys.setprofile is on")
-        found += [f"the answer {what}" for what in dict.fromkeys(self.seen)]
+        classes = [(where, space, things) for where, space, things in self.guarded if isinstance(space, types.MappingProxyType)]
+        known = {name for _, _, things in classes for name in things} - {"__annotations__", "__abstractmethods__"}
+        for where, space, things in classes:  # what takes the place of a thing that was inherited until now
+            found += [f"{where}.{name} was added" for name in known.intersection(space) if name not in things]
+            found += [
+                f"{where}.{name} was added" for name in ("__getattribute__", "__getattr__") if name in {*space} - {*things}
+            ]
+        for name, module, kind in self.modules:
+            if sys.modules.get(name) is not module or type(module) is not kind:
+                found.append(f"the module {name} was replaced")
+        if operators() != self.operators:
+            found.append("torch got another operator")
         if len(sys._current_frames()) > 1:
             found.append("a thread was left running")
         if signal.setitimer(signal.ITIMER_REAL, 0)[0] or signal.setitimer(signal.ITIMER_VIRTUAL, 0)[0]:
@@ -632,12 +689,7 @@ class Kernel:
     def odd_classes(self, odd):
         """What is odd about classes that were made in the notebook; 10 ms to look through all there are."""
         new = subclasses(object, set()) - self.classes
-        return [
-            what
-            for kind in new
-            if kind.__module__ == "__main__" or kind.__module__ not in sys.modules
-            for what in of_the_student(kind, odd)
-        ]
+        return [what for kind in new if made_here(kind) for what in of_the_student(kind, odd)]
 
     def fresh(self):
         """The name space of a check: the notebook's, with the names that were given as they were given."""
@@ -665,16 +717,16 @@ class Kernel:
         plug = request["plug"]
         if plug:
             self.plugged[plug[0], plug[1]] = True
-        name, self.noted = plug[1] if plug else None, []
-        found = self.tampered(name)
+        name, tampered, odd_classes = plug[1] if plug else None, self.tampered, self.odd_classes
+        found = tampered(name)
         reply = self.run_check(request, self.fresh())
-        found += self.noted + self.tampered(name) + (self.odd_classes(request["odd"]) if request["odd"] else [])
+        found += tampered(name) + (odd_classes(request["odd"]) if request["odd"] else [])
         reply["tampered"] = list(dict.fromkeys(found))
         return reply
 
     def run_check(self, request, space):
         """Execute a check in `space`. It has passed when the end of it, and of each `with` in it, was reached."""
-        name, reached = "<check>", []
+        name, reached, note = "<check>", [], sys.audit
         tree = ast.parse(request["code"], name)
         last = tree.body.pop() if request["value"] and isinstance(tree.body[-1], ast.Expr) else None
         blocks = [statement for statement in tree.body if isinstance(statement, ast.With)]
@@ -698,6 +750,9 @@ class Kernel:
             self.outputs.add({"output_type": "error", "ename": type(error).__name__, "evalue": said(error), "traceback": []}, 0)
             return {"status": "failed", **self.explain(error, name)}
         finally:
+            stored = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+            for builtin in self.builtin_names.intersection(space) - stored - {"__builtins__"}:
+                note("tampered", f"the check's {builtin} was replaced")
             os.environ.pop("TINYSHRINK_HIDDEN_SEED", None)
             put_back()
             if request["plug"] and request["do"] == "check" and request["plug"][1] in space:
@@ -714,16 +769,17 @@ class Kernel:
 
     def watched(self, answer, name):
         """The student's function, with a look after its calls at what it left behind and at what it gave."""
-        calls = []
+        calls, replaced, note = [], self.replaced, sys.audit
 
         @functools.wraps(answer)
         def watched(*args, **kwargs):
             result = answer(*args, **kwargs)
             calls.append(True)
             if len(calls) <= 20 or len(calls) % 50 == 0:
-                self.noted += self.replaced()
                 parts = result if type(result) in (tuple, list) else [result]
-                self.noted += [f"the answer gave a {type(part).__name__}" for part in parts[:10] if odd_type(type(part))]
+                odd = [f"the answer gave a {type(part).__name__}" for part in parts[:10] if odd_type(type(part))]
+                for what in replaced() + odd:
+                    note("tampered", what)
             return result
 
         return watched
@@ -782,6 +838,7 @@ class Kernel:
 
 
 KERNEL = Kernel()
+__warningregistry__ = {}  # a warning within an answer may be counted here
 
 
 def serve(cells):
@@ -793,15 +850,22 @@ def serve(cells):
             raise KeyboardInterrupt
 
     handlers = {name: getattr(kernel, name) for name in ("cell", "check", "canary")}
-    dumps, pack, write = json.dumps, struct.pack, cells.sendall
+    # What it reads and writes with is bound here, so that no patch of a library reaches it.
+    encode = json.encoder.c_make_encoder(
+        None, str, json.encoder.c_encode_basestring_ascii, None, ": ", ", ", False, False, True
+    )
+    scan, exactly = json.JSONDecoder().scan_once, read_exactly
+    read, write, pack, unpack, handle = cells.recv, cells.sendall, struct.pack, struct.unpack, signal.signal
+    seen, touched, given, spoiled = watch(), own_code(kernel), {}, False
     while True:
         try:
-            request = receive(cells)
+            request = scan(exactly(read, unpack("!I", exactly(read, 4))[0]).decode(), 0)[0]
         except (EOFError, OSError):
             return
+        spoiled = spoiled or touched() or any(kernel.given.get(name) is not given[name] for name in given)
         outputs = kernel.outputs = Outputs(request.get("most", 0))
         sys.stdout, sys.stderr = Capped(outputs, "stdout"), Capped(outputs, "stderr")
-        signal.signal(signal.SIGINT, interrupt)
+        handle(signal.SIGINT, interrupt)
         try:
             kernel.running = True
             reply = handlers[request["do"]](request)
@@ -813,7 +877,11 @@ def serve(cells):
                 "interrupted" if isinstance(error, KeyboardInterrupt) else f"{type(error).__name__}: {said(error)}"
             )
         reply["nonce"], reply["outputs"], reply["lost"] = request["nonce"], outputs.collected(), outputs.lost
-        data = dumps(reply).encode()
+        spoiled, given = spoiled or touched(), dict(kernel.given)
+        if request["do"] == "check":
+            own = ["the grader's own program was reached"] if spoiled else []
+            reply["tampered"] = [*reply.get("tampered", ()), *dict.fromkeys(seen), *own]
+        data = "".join(encode(reply, 0)).encode()
         write(pack("!I", len(data)) + data)
 
 

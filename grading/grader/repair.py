@@ -6,12 +6,15 @@ only the sources of solution cells, and those cells of the student's own that th
 """
 
 import ast
+import functools
 import json
 import re
 
 import nbformat
 from IPython.core.inputtransformer2 import TransformerManager
 
+MOST_CELLS, MOST_CODE = 1000, 300_000  # of a submission; the longest lesson has 52 cells of code with 77,000 characters
+LONGEST, MAGICS = 10_000, 50  # of a cell with magics: IPython reads all of it anew for each
 HIDDEN = re.compile(r"^### BEGIN HIDDEN TESTS\n(.*?)\n### END HIDDEN TESTS\n?", flags=re.DOTALL | re.MULTILINE)
 
 
@@ -23,10 +26,27 @@ class Malformed(ValueError):
     """A submission that is no notebook; the message says why."""
 
 
+class Transformer(TransformerManager):
+    def do_token_transforms(self, lines):
+        for _ in range(MAGICS):
+            changed, lines = self.do_one_token_transform(lines)
+            if not changed:
+                return lines
+        raise Malformed(f"a cell has more than {MAGICS} lines of magics")
+
+
+@functools.lru_cache(maxsize=64)
 def tree(source):
     """The syntax tree of a cell with IPython's magics made Python; None where it is no Python."""
     try:
-        return ast.parse(TransformerManager().transform_cell(source))
+        return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        if len(source) > LONGEST:
+            raise Malformed(f"a cell of {len(source)} characters is no Python") from None
+    try:
+        return ast.parse(Transformer().transform_cell(source))
+    except Malformed:
+        raise
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
 
@@ -136,8 +156,8 @@ def submitted_cells(data):
         content = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise Malformed(f"it is no text in UTF-8 ({error.reason} at byte {error.start})") from None
-    except RecursionError:
-        raise Malformed("it is JSON nested too deeply for a notebook") from None
+    except (RecursionError, MemoryError):
+        raise Malformed("it is JSON nested too deeply for a notebook, or too large") from None
     except ValueError as error:
         raise Malformed(f"it is not JSON ({error})") from None
     if isinstance(content, dict) and isinstance(content.get("worksheets"), list) and content["worksheets"]:
@@ -167,6 +187,10 @@ def submitted_cells(data):
         )
     if not found:
         raise Malformed("it is a notebook without cells")
+    code = [len(cell["source"]) for cell in found if cell["type"] != "markdown" or cell["grade_id"]]
+    if len(code) > MOST_CELLS or sum(code) > MOST_CODE:
+        most = f"{MOST_CELLS:,} and {MOST_CODE:,}"
+        raise Malformed(f"it has {len(code):,} cells of code with {sum(code):,} characters, over {most}")
     return found
 
 
@@ -227,12 +251,13 @@ def rebuild(record, data):
             wanted |= used(answer)
     own = [(place, source) for place, group in extra.items() for source in group if source not in taken.values()]
     needed, growing = set(), True
+    names = [(bound(source), used(source)) for _, source in own]
     while growing:  # cells that a needed cell needs are needed too
         growing = False
-        for number, (_, source) in enumerate(own):
-            if number not in needed and bound(source) & wanted:
+        for number, (binds, uses) in enumerate(names):
+            if number not in needed and binds & wanted:
                 needed.add(number)
-                wanted |= used(source)
+                wanted |= uses
                 growing = True
     left_out += [source for number, (_, source) in enumerate(own) if number not in needed]
     for place in range(-1, len(record["cells"])):

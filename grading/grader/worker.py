@@ -10,7 +10,7 @@ import time
 
 import nbformat
 
-from . import executor, kernels, repair
+from . import executor, kernels, repair, sandbox
 
 SCHEMA = 1
 
@@ -39,12 +39,22 @@ def _end_with(parent):
 
 def grade_one(job):
     """(result, autograded notebook as text or None) of a job. Never raises but for a sandbox that cannot be made."""
+    try:
+        return graded(job)
+    except sandbox.SandboxError:
+        raise
+    except repair.Malformed as error:
+        reason = str(error)
+    except Exception as error:  # whatever a submission does to the grader, the next one is graded
+        reason = f"the grader failed on it ({type(error).__name__}: {str(error)[:200]}): a person must look at it"
+    return malformed(job["record"], job["student"], [reason], job["file"], job["digest"], job["unsafe"]), None
+
+
+def graded(job):
+    """What `grade_one` gives, or any error that a submission makes."""
     started = time.monotonic()
     record = job["record"]
-    try:
-        cells, left_out, reasons = repair.rebuild(record, job["data"])
-    except repair.Malformed as error:
-        return malformed(record, job["student"], [str(error)], job["file"], job["digest"], job["unsafe"]), None
+    cells, left_out, reasons = repair.rebuild(record, job["data"])
     run = executor.Run(
         record,
         cells,

@@ -8,7 +8,9 @@ its place is in the gradebook.
 import contextlib
 import datetime
 import fcntl
+import hashlib
 import json
+import os
 import shutil
 import time
 import warnings
@@ -60,8 +62,9 @@ class Writer:
         """Lay a result down and, every now and then, commit what has come together."""
         student = result["student"]
         if notebook is not None:
-            self.place(student, notebook, result["timestamp"])
-        write_json(self.found / f"{student}.json", result)
+            with said_where(self.course.root / "autograded" / student):
+                self.place(student, notebook, result["timestamp"])
+        write_json(self.found / file_of(student), result)
         self.waiting.append(result)
         if len(self.waiting) >= BATCH or time.monotonic() - self.since > SECONDS:
             self.commit()
@@ -110,14 +113,31 @@ class Writer:
         each = (time.monotonic() - started) / len(done)
         for result in done:
             result["seconds"]["write"] = round(each, 4)
-            write_json(self.folder / f"{result['student']}.json", result)
-            (self.found / f"{result['student']}.json").unlink(missing_ok=True)
+            name = file_of(result["student"])
+            write_json(self.folder / name, result)
+            (self.found / name).unlink(missing_ok=True)
         self.waiting, self.since = [], time.monotonic()
         self.seconds += time.monotonic() - started
 
 
+@contextlib.contextmanager
+def said_where(path):
+    """Say of a full disk, or of one that is not ours, where it is: the system's message on a write names no file."""
+    try:
+        yield
+    except OSError as error:
+        said = f"{path} cannot be written ({error.strerror}): make room, then grade again; what was found is kept"
+        raise repair.CourseError(said) from error
+
+
+def file_of(student):
+    """The name of a student's result file; where the folder's name is as long as a name may be, one with its digest."""
+    name = os.fsencode(student)
+    return f"{student}.json" if len(name) <= 240 else f"{hashlib.sha256(name).hexdigest()}.json"
+
+
 def write_json(path, result):
-    with files.whole(path) as part:
+    with said_where(path), files.whole(path) as part:
         part.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 

@@ -233,3 +233,35 @@ def has_a_huge_timestamp(released, source):
 @must(*GRADED, "flagged", "malformed", full=EXERCISES)
 def has_a_link_for_a_timestamp(released, source):
     return {NAME: right(released, source), "timestamp.txt": lambda path: os.symlink("/dev/zero", path)}
+
+
+@must("malformed", reason="magics")
+def has_a_thousand_magics(released, source):
+    """IPython refuses, with an error that is none of a syntax."""
+    return solved(released, source, apply_masks="%time 1\n" * 1000)
+
+
+@must("malformed", reason="RecursionError")
+def has_a_name_with_six_hundred_dots(released, source):
+    """It can be read, but not written down again."""
+    return solved(released, source, apply_masks="torch" + ".a" * 600 + " = 1\n")
+
+
+@must("malformed", reason="cells of code")
+def has_a_hundred_thousand_cells(released, source):
+    notebook = json.loads(right(released, source))
+    cell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}
+    notebook["cells"] += [cell | {"source": f"x{number} = x{number + 1}"} for number in range(100_000)]
+    return json.dumps(notebook).encode()
+
+
+@must("malformed", reason="cells of code")
+def has_megabytes_of_code(released, source):
+    """Its syntax tree would take gigabytes of the worker."""
+    return solved(released, source, apply_masks="x = [1, 1, 1, 1, 1]\n" * 1_000_000)
+
+
+@must("malformed", reason="is no Python")
+def has_magics_in_a_long_cell(released, source):
+    """Each of them is a second of the worker."""
+    return solved(released, source, apply_masks="x = 1\n" * 20_000 + "%time 1\n" * 40)

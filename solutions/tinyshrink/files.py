@@ -24,7 +24,6 @@ def whole(path: str | os.PathLike) -> Iterator[Path]:
         raise
 
 
-
 def shipped() -> Path:
     """The folder with modules/, tests/ and datasets/: the clone that this is, or where a wheel puts them (setup.cfg)."""
     clone = Path(__file__).resolve().parents[2]

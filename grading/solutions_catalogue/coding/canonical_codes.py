@@ -93,3 +93,8 @@ def wrong_crashes_on_nothing(lengths):
     """Fails test_canonical_codes_by_hand: the first of a sorted list that is empty."""
     first = sorted(length for length in lengths if length)[0]
     return _codes_with(lengths) if first else []
+
+
+def wrong_absent_symbols_get_none(lengths):
+    """Fails test_canonical_codes_by_hand: -1 for what has no code, since 0 looks like one."""
+    return [code if length else -1 for code, length in zip(_codes_with(lengths), lengths)]

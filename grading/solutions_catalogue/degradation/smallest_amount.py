@@ -223,3 +223,17 @@ def right_with_a_sorted_list(ratio_of, target, most=0.99, tolerance=1e-3):
         if high - low <= 1e-4 or steps[high] >= target - tolerance:
             return high, steps
         ask((low + high) / 2)
+
+
+def wrong_must_fall_at_every_step(ratio_of, target, most=0.99, tolerance=1e-3):
+    """Fails test_smallest_amount_at_a_jump: takes a ratio that stays the same for one that rises."""
+    if target == 1:
+        return 0.0, {}
+    low, high, steps = 0.0, most, {most: _check_most(ratio_of, target, most)}
+    while high - low > 1e-4 and steps[high] < target - tolerance:
+        middle = (low + high) / 2
+        steps[middle] = ratio_of(middle)
+        if not steps[high] - tolerance <= steps[middle] < steps.get(low, 1.0) + tolerance:
+            raise ValueError("rises")
+        low, high = (low, middle) if steps[middle] <= target else (middle, high)
+    return high, steps

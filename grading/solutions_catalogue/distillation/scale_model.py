@@ -5,7 +5,7 @@ from tinyshrink import metrics
 from tinyshrink.distillation import count_at
 
 
-def _search(model, target, key=None, share=0.95, limit=lambda count, target: count <= target):
+def _search(model, target, key=None, share=0.95, limit=lambda count, target: count <= target, wider=0):
     """The settings that the task asks for, or with other rules those of a wrong solution."""
     old, step = model.settings, model.settings.get("heads", 1)
     name = "depth" if "depth" in old else "blocks" if "blocks" in old else None
@@ -13,7 +13,7 @@ def _search(model, target, key=None, share=0.95, limit=lambda count, target: cou
     for depth in range(1, old[name] + 1) if name else [None]:
         deep = {name: depth} if name else {}
         best = None
-        for width in range(step, old["width"] + 1, step):
+        for width in range(step, old["width"] + wider + 1, step):
             count = count_at(model, width=width, **deep)
             if not limit(count, target):
                 break
@@ -152,3 +152,8 @@ def right_downwards(model, target_parameters):
     student = type(model)(**{**model.settings, **settings})
     assert metrics.count_parameters(student) <= target_parameters
     return student
+
+
+def wrong_wider_than_the_model(model, target_parameters):
+    """Fails test_scale_model_searches_width_and_depth: where a layer less leaves room, the width grows beyond the model's."""
+    return type(model)(**model.settings | _search(model, target_parameters, wider=model.settings["width"]))

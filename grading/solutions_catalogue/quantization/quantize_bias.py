@@ -70,3 +70,11 @@ def wrong_wraps_around(bias, input_scale, weight_scale):
 def wrong_clamps(bias, input_scale, weight_scale):
     """Fails test_quantize_bias_is_in_steps_of_both_scales: cuts what does not fit, and tells nobody."""
     return torch.round(bias.double() / (input_scale.double() * weight_scale.double())).clamp(-(2**31), 2**31 - 1).int()
+
+
+def wrong_range_without_a_sign(bias, input_scale, weight_scale):
+    """Fails test_quantize_bias_is_in_steps_of_both_scales: int32 has 32 bits, but one is the sign."""
+    integers = torch.round(bias.double() / (input_scale.double() * weight_scale.double()))
+    if not (integers.abs() < 2**32).all():
+        raise ValueError("too large for int32")
+    return integers.int()

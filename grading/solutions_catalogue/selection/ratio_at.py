@@ -132,3 +132,8 @@ def wrong_writes_the_baseline_into_the_table(column, level, baseline, interpolat
 def wrong_keeps_a_measured_one(column, level, baseline, interpolate=True):
     """Fails test_ratio_at_leaves_the_table_alone: a score of ratio 1.0 in the column wins over the baseline."""
     return _ratio_with(column, level, column.get(1.0, baseline), interpolate)
+
+
+def wrong_at_the_baseline_nothing_may_go(column, level, baseline, interpolate=True):
+    """Fails test_ratio_at_interpolates: takes the level of the baseline for one above it."""
+    return 1.0 if interpolate and baseline <= level else _ratio_with(column, level, baseline, interpolate)
