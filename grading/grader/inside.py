@@ -658,12 +658,10 @@ class Kernel:
         if sys.gettrace() is not None or sys.getprofile() is not None:
             found.append("sys.settrace or sys.setprofile is on")
         classes = [(where, space, things) for where, space, things in self.guarded if isinstance(space, types.MappingProxyType)]
-        known = {name for _, _, things in classes for name in things} - {"__annotations__", "__abstractmethods__"}
+        known = {"__getattribute__", "__getattr__", *(name for _, _, things in classes for name in things)}
+        known -= {"__annotations__", "__abstractmethods__"}
         for where, space, things in classes:  # what takes the place of a thing that was inherited until now
             found += [f"{where}.{name} was added" for name in known.intersection(space) if name not in things]
-            found += [
-                f"{where}.{name} was added" for name in ("__getattribute__", "__getattr__") if name in {*space} - {*things}
-            ]
         for name, module, kind in self.modules:
             if sys.modules.get(name) is not module or type(module) is not kind:
                 found.append(f"the module {name} was replaced")

@@ -1,6 +1,6 @@
 """Cheats of other kinds in words that a look at the source does not find: flagged for a person, or no points."""
 
-from . import cheat, unsolved
+from . import cheat, must, unsolved
 
 # The exercises of the cell `polynomial`, when everything before has been spoiled.
 ANYTHING = """
@@ -30,7 +30,16 @@ def hides(code, where="polynomial"):
 def add(name, code, where="polynomial"):
     make = hides(code, where)
     make.__name__ = make.__qualname__ = name
-    cheat(make)
+    cheat(make) if name in WITHOUT_GAIN else must("flagged")(make)
+
+
+# They change nothing that the checks rely on, so nobody need look.
+WITHOUT_GAIN = {
+    "rewrites_answers_on_their_way_out",
+    "rewrites_requests_on_their_way_in",
+    "gives_a_tensor_with_methods_of_its_own",
+    "sets_limits_that_the_checker_needs",
+}
 
 
 add(
