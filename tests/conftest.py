@@ -10,7 +10,7 @@ os.environ["MPLBACKEND"] = "agg"
 os.environ["TQDM_DISABLE"] = "1"
 
 # The grader is for Linux. Elsewhere its modules cannot even be imported (fcntl, resource).
-GRADER = ["test_grader.py", "test_grader_scale.py", "test_grading_tools.py", "test_hostile.py"]
+GRADER = ["test_grader.py", "test_grader_scale.py", "test_grading_tools.py", "test_hostile.py", "test_lessons_graded.py"]
 collect_ignore = [] if sys.platform == "linux" else GRADER
 
 

@@ -80,6 +80,9 @@ def preload(imports):
     import numpy  # noqa: F401
     import pytest  # noqa: F401
     import torch
+    import tqdm
+
+    tqdm.tqdm.monitor_interval = 0  # the monitor of a progress bar is a thread that would look like a student's
 
     for statement in imports:
         try:
@@ -551,6 +554,9 @@ PLAIN = "builtins collections contextlib functools operator itertools types frac
 PLAIN = {*PLAIN.split(), "dataclasses"}
 
 
+NEAR = {"builtins", "torch", "torch.testing", "numpy.testing", "math", "pytest", "tinyshrink.checking"}  # what tests call
+
+
 def odd_type(kind):
     """Whether no answer of a course gives such an object: one of the standard library's other modules, such as a mock."""
     root = kind.__module__.split(".")[0]
@@ -576,6 +582,8 @@ def subclasses(kind, found):
 def of_the_student(kind, odd):
     """What is odd about a class that was made in the notebook."""
     made = {name: getattr(getattr(thing, "__code__", None), "co_filename", "") for name, thing in vars(kind).items()}
+    if {file for file in made.values() if file} == {"<check>"}:
+        return []  # a test's own: no cell can compile code under that name
     own = [name for name, file in made.items() if name in odd["names"] and file != "<string>"]  # which dataclasses write
     near = kind.__bases__ if issubclass(kind, BaseException) else kind.__mro__[1:]
     bases = [base.__name__ for base in near if base.__name__ in odd["bases"] and not (base is tuple and "_fields" in made)]
@@ -627,11 +635,12 @@ class Kernel:
         self.references = {(where, name): thing for where, _, things in self.guarded for name, thing in things.items()}
         self.classes = subclasses(object, set())
 
-    def replaced(self):
-        """What checks rely on and is not what it was; all of it takes a millisecond."""
+    def replaced(self, places=None):
+        """What checks rely on and is not what it was; all of it takes some milliseconds, NEAR a tenth of one."""
         return [
             f"{where}.{name} was replaced"
             for where, space, things in self.guarded
+            if places is None or where in places
             for name, thing in things.items()
             if space.get(name, None) is not thing and (where, name) not in self.plugged and name != "_"
         ]
@@ -773,10 +782,10 @@ class Kernel:
         def watched(*args, **kwargs):
             result = answer(*args, **kwargs)
             calls.append(True)
-            if len(calls) <= 20 or len(calls) % 50 == 0:
+            if len(calls) <= 20 or len(calls) % 50 == 0:  # a check may measure time: the whole look is rare
                 parts = result if type(result) in (tuple, list) else [result]
                 odd = [f"the answer gave a {type(part).__name__}" for part in parts[:10] if odd_type(type(part))]
-                for what in replaced() + odd:
+                for what in replaced(None if len(calls) % 50 == 1 else NEAR) + odd:
                     note("tampered", what)
             return result
 

@@ -70,9 +70,11 @@ def environment():
         "PYTHONNOUSERSITE": "1",
         "TQDM_DISABLE": "1",
         "OMP_NUM_THREADS": "1",
+        "OMP_THREAD_LIMIT": "1",  # whatever a lesson sets: threads of the warm process would be missing in its forks
         "MKL_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
         "NUMBA_NUM_THREADS": "2",
+        "NUMBA_THREADING_LAYER": "workqueue",  # its threads are started anew after a fork
         "NBGRADER_EXECUTION": "autograde",
     }
 
