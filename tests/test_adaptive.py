@@ -785,7 +785,7 @@ def test_the_command_writes_a_packed_model_and_a_report(tmp_path):
     assert again.exit_code == 0 and (tmp_path / "out" / "digits_cnn-digits.md").read_text() == report
     for options, message in (
         (["--model", "alexnet"], "no network is called 'alexnet'"),
-        (["--model", "lenet5"], "lenet5 does not take the images of digits"),
+        (["--model", "lenet5"], "lenet5 on digits: the network does not take x of shape (2, 1, 8, 8)"),
         (["--model", "digits_cnn", "--config", str(tmp_path / "none.json")], "none.json"),
     ):
         wrong = run(*options)

@@ -9,7 +9,10 @@ import build
 import submissions
 from grader import grade, kernels, sandbox
 
-pytestmark = pytest.mark.skipif(bool(sandbox.problem()) and not os.environ.get("CI"), reason=str(sandbox.problem()))
+pytestmark = [
+    pytest.mark.filterwarnings("ignore"),  # nbgrader's and SQLAlchemy's own
+    pytest.mark.skipif(bool(sandbox.problem()) and not os.environ.get("CI"), reason=str(sandbox.problem())),
+]
 LESSONS = [path.stem for path in build.lessons()]
 
 
