@@ -31,6 +31,8 @@ bench: .venv/installed
 	$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 10) and 'Python 3.10 or newer is needed: make PYTHON=python3.12')"
 	$(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --editable ".[dev]"
+	mkdir -p .venv/etc/jupyter # an editable install leaves out setup.cfg's data_files
+	cp grading/jupyter/nbgrader_config.py .venv/etc/jupyter
 	touch $@
 
 clean:

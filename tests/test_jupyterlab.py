@@ -222,7 +222,8 @@ def test_a_notebook_of_an_older_jupyterlab_is_run_saved_checked_and_validated(si
     assert [(result.exercise, result.passed) for result in results] == [("magnitude_mask", True)] and not troubles
 
 
-def test_validate_gives_cells_that_train_more_than_nbgraders_30_seconds():
+def test_validate_gives_cells_that_train_more_than_nbgraders_30_seconds(monkeypatch):
+    monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(ROOT / "grading" / "jupyter"))  # as tinyshrink learn; make install copies it
     app = NbGrader()
     app.load_config_file()
     assert app.config.Execute.timeout == 600

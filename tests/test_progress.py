@@ -100,7 +100,7 @@ def test_the_cell_says_so_where_there_are_no_notebooks(tmp_path, monkeypatch):
 
 def test_learn_opens_the_notebook_with_the_next_exercise_and_names_it(folder, monkeypatch):
     called = []
-    monkeypatch.setattr(cli.student.subprocess, "call", lambda command: called.append(command) or 0)
+    monkeypatch.setattr(cli.student.subprocess, "call", lambda command, env: called.append(command) or 0)
     outcome = run("learn", "--port", "8890")
     assert outcome.exit_code == 0, outcome.output
     assert "02_two: next: Exercise 2: f & g (failed)" in outcome.output

@@ -99,7 +99,10 @@ def learn(context: typer.Context) -> None:
     folder = module.path.parent.parent
     address = f"/lab/tree/{quote(module.path.relative_to(folder).as_posix())}"  # JupyterLab 4 drops a #heading here
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={folder}", f"--LabApp.default_url={address}"]
-    raise typer.Exit(subprocess.call([*command, *context.args]))
+    settings = files.shipped() / "grading" / "jupyter"  # for Validate; an editable install puts them nowhere
+    places = [str(settings), os.environ.get("JUPYTER_CONFIG_PATH", "")]
+    environment = os.environ | {"JUPYTER_CONFIG_PATH": os.pathsep.join(filter(None, places))}
+    raise typer.Exit(subprocess.call([*command, *context.args], env=environment))
 
 
 @app.command()
