@@ -64,7 +64,7 @@ def seen(site, address, page):
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.on("request", lambda request: asked.append(request.url))
     page.on("response", lambda response: faults.append(response.url) if response.status >= 400 else None)
-    for path in sorted(site.rglob("*.html")):
+    for path in sorted(path for path in site.rglob("*.html") if "_static" not in path.parts):
         name = path.relative_to(site).as_posix()
         page.set_viewport_size({"width": 1200, "height": 800})
         page.emulate_media(color_scheme="light")
