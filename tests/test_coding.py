@@ -52,10 +52,18 @@ def test_kmeans_codebook_drops_what_nobody_uses():
     assert torch.isfinite(codebook).all(), f"a centroid without values has no mean: got the codebook {codebook.tolist()}"
     used = indices.unique().tolist()
     assert used == list(range(len(codebook))), f"{len(codebook)} centroids are in the codebook, used are {used}"
-    for values, expected in (([5.0, 5.0, 5.0], [5.0]), ([3.0, -1.0, 3.0], [-1.0, 3.0]), ([], [])):
-        codebook, indices = coding.kmeans_codebook(torch.tensor(values), 2)
-        assert codebook.tolist() == expected, f"{values}: expected {expected}, exactly, got {codebook.tolist()}"
-        assert codebook[indices].tolist() == values, f"{values} come back as {codebook[indices].tolist()}"
+    few, crowded = [0.0, 1.0, 2.0, 100.0], [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 100.0]  # as many as have room, however they lie
+    for values, bits, expected in (
+        ([5.0, 5.0, 5.0], 2, [5.0]),
+        ([3.0, -1.0, 3.0], 2, [-1.0, 3.0]),
+        ([], 2, []),
+        (few, 2, few),
+        (crowded, 3, crowded),
+    ):
+        codebook, indices = coding.kmeans_codebook(torch.tensor(values), bits)
+        said = f"{values} with {bits} bits"
+        assert codebook.tolist() == expected, f"{said}: expected {expected}, exactly, got {codebook.tolist()}"
+        assert codebook[indices].tolist() == values, f"{said} come back as {codebook[indices].tolist()}"
 
 
 def test_relative_index_by_hand():

@@ -254,8 +254,7 @@ def huffman_encode(symbols: Sequence[int]) -> Huffman:
     Example: [0, 1, 0, 2, 0] has lengths [1, 2, 2], codes 0, 10, 11 and the bits 0 10 0 11 0 (0): Huffman([1, 2, 2], b"L", 5).
     Hint: code_lengths, canonical_codes. A string of "0" and "1" will do: int(text, 2).to_bytes(length, "big").
     """
-    symbols = np.asarray(symbols)
-    if symbols.size and (
+    if (symbols := np.asarray(symbols)).size and (
         symbols.ndim != 1 or symbols.dtype.kind not in "iu" or not 0 <= symbols.min() <= symbols.max() < 1 << 24
     ):
         raise ValueError("symbols must be a flat sequence of ints from 0 to 2**24 - 1")

@@ -426,8 +426,7 @@ def allocate(curves: Mapping[str, Mapping[float, float]], sizes: Mapping[str, in
     Hint: convex(curve) gives the corners. A piece from one amount to the next has round(next * size) - round(amount * size)
     weights.
     """
-    unknown = [name for name in curves if name not in sizes]
-    if unknown or not curves or not 0 <= amount <= 1:
+    if not curves or not set(curves) <= set(sizes) or not 0 <= amount <= 1:
         raise ValueError(f"expected curves of layers of {list(sizes)} and an amount in 0..1, got {list(curves)} and {amount}")
     pieces, total = [], sum(sizes.values())
     for name, curve in curves.items():
@@ -510,9 +509,9 @@ def validate(model: nn.Module, original: nn.Module, split: Split, allowed: float
     Hint: correct(model, split) is 0 or 1 for each example, drop_of(lost) the Drop of such a difference, with its interval.
     A bootstrap cannot see what no example shows: where nothing changed in N examples, up to 3 / N may still be lost.
     """
-    allowed = acceptable_drop(allowed) if isinstance(allowed, str) else allowed
-    if not 0 <= allowed <= 1 or not len(split.y):
+    if not (isinstance(allowed, str) or 0 <= allowed <= 1) or not len(split.y):
         raise ValueError(f"expected a drop in 0..1 or a task, and examples, got {allowed!r} and {len(split.y)} examples")
+    allowed = acceptable_drop(allowed) if isinstance(allowed, str) else allowed
     lost, labels = correct(original, split) - correct(model, split), split.y.cpu()
     overall, reasons = drop_of(lost), []
     if overall.high > allowed:

@@ -153,3 +153,11 @@ def wrong_view(values, bits, init="linear"):
     """Fails test_kmeans_codebook_shares_with_the_nearest: view(-1) stops at a tensor that is not contiguous."""
     codebook, indices = _lloyd_with(values.view(-1), bits, init)
     return codebook, indices.view(values.shape)
+
+
+def wrong_as_many_values_as_centroids(values, bits, init="linear"):
+    """Fails test_kmeans_codebook_drops_what_nobody_uses: fewer than 2**bits values are kept as they are, but not just as many."""
+    distinct = values.detach().unique()
+    if len(distinct) < 2**bits:
+        return distinct, torch.searchsorted(distinct, values.detach())
+    return _lloyd(values, coding.initial_centroids(values.detach().flatten().double(), 2**bits, init))
