@@ -156,7 +156,7 @@ def wrong_view(values, bits, init="linear"):
 
 
 def wrong_as_many_values_as_centroids(values, bits, init="linear"):
-    """Fails test_kmeans_codebook_drops_what_nobody_uses: fewer than 2**bits values are kept as they are, but not just as many."""
+    """Fails test_kmeans_codebook_drops_what_nobody_uses: keeps fewer than 2**bits values as they are, but not just as many."""
     distinct = values.detach().unique()
     if len(distinct) < 2**bits:
         return distinct, torch.searchsorted(distinct, values.detach())
