@@ -30,6 +30,16 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip("needs what only Linux has: fork, or a signal that kills"))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def references():
+    """The functions that a module's tests plugged in are taken out again: the next module's tests are about the references."""
+    from tinyshrink import checking
+
+    yield
+    for (module, name), reference in checking._references.items():
+        setattr(sys.modules[module], name, reference)
+
+
 @pytest.fixture(scope="session")
 def need():
     """A function that gives the path of a program: where it is missing a reason to skip, and on CI a failure."""

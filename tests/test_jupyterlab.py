@@ -24,10 +24,10 @@ WRONG = [
 ]
 ANSWERS = {
     "magnitude_mask": [
-        "mask = torch.ones_like(scores, dtype=torch.bool)",
+        "mask = torch.ones(scores.numel(), dtype=torch.bool)",
         "order = scores.flatten().argsort(stable=True)",
-        "mask.view(-1)[order[: round(sparsity * scores.numel())]] = False",
-        "return mask",
+        "mask[order[: round(sparsity * scores.numel())]] = False",
+        "return mask.view(scores.shape)",
     ],
     "global_masks": [
         "flat = torch.cat([layer.flatten() for layer in scores.values()])",
