@@ -106,10 +106,13 @@ def judge(exercise, name, function, must_fail, tests=None):
     return Verdict(exercise, name, must_fail, failed)
 
 
-def main():
+def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("modules", nargs="*")
-    chosen = exercises(parser.parse_args().modules)
+    modules, known = parser.parse_args(arguments).modules, sorted({path.parent.name for _, path in exercises()})
+    if unknown := [name for name in modules if name not in known]:
+        parser.error(f"no module of the catalogue is called {unknown[0]!r}: expected some of {', '.join(known)}")
+    chosen = exercises(modules)
     console = Console()
     table = Table("exercise", "wrong, rejected", "right, accepted", title="The catalogue of solutions")
     errors, judged = [], []

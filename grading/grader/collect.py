@@ -23,7 +23,7 @@ CANVAS = re.compile(r"(?P<name>[^_]+)_(?P<late>LATE_)?(?P<id>\d{1,20})_\d+_.+", 
 NOTEBOOK = re.compile(r"(-(?P<canvas>\d{1,9})| ?\((?P<browser>\d{1,9})\))?\.ipynb(\.txt|\.json)?$", flags=re.IGNORECASE)
 
 MOST_FILES = 50_000
-MOST_BYTES = 64 * 2**20  # of one notebook
+MOST_BYTES = grade.MOST_BYTES  # of one notebook
 MOST_BYTES_IN_ALL = 8 * 2**30
 MOST_RATIO = 200  # unpacked to packed; notebooks with figures reach 10
 
@@ -61,7 +61,9 @@ def collect(export, course, assignment, due=None):
         raise results.CourseError(f"{course} has no assignment {assignment!r}: run tinyshrink release {assignment} first")
     rows, chosen = [], {}
     found = list(_in_folder(export) if export.is_dir() else _in_zip(export))
-    parsed = [(file, *_owner(file.path)) for file in found]
+    _tell_gradebook(course, assignment, deadline, {})  # where that fails, nothing is placed
+    around = _folder_around([file.path for file in found])
+    parsed = [(file, *_owner(file.path[len(around) :])) for file in found]
     ids = _ids({owner for _, owner, _ in parsed if owner})
     for file, owner, said in parsed:
         student = ids.get(owner, "")
@@ -99,7 +101,8 @@ def collect(export, course, assignment, due=None):
 
 def _in_folder(folder):
     """The files of a folder; a link is no file, wherever it points."""
-    for parent, folders, names in os.walk(folder):
+    unread = []
+    for parent, folders, names in os.walk(folder, onerror=unread.append):
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         for name in sorted(names + links):
             path = Path(parent, name)
@@ -109,6 +112,9 @@ def _in_folder(folder):
             if info.st_size > MOST_BYTES:
                 refused = f"{info.st_size / 2**20:,.0f} MB are more than a notebook has"
             yield File(path.relative_to(folder).as_posix(), info.st_size, info.st_mtime, path.read_bytes, refused)
+    for error in unread:
+        path = Path(error.filename).relative_to(folder).as_posix()
+        yield File(path, 0, 0.0, None, f"a folder that cannot be read ({error.strerror})")
 
 
 def _in_zip(path):
@@ -140,6 +146,13 @@ def _in_zip(path):
         except (ValueError, OverflowError):
             modified = path.stat().st_mtime
         yield File(member.filename, member.file_size, modified, lambda member=member: archive.read(member), refused)
+
+
+def _folder_around(paths):
+    """The folder, with its slash, that holds the folders of all students, as when a folder was zipped; else empty."""
+    parts = [PurePosixPath(path).parts for path in paths if not path.startswith("__MACOSX")]
+    wrapped = parts and all(len(names) > 2 for names in parts) and len({names[1] for names in parts}) > 1
+    return f"{parts[0][0]}/" if wrapped and len({names[0] for names in parts}) == 1 else ""
 
 
 def _owner(path):
@@ -233,7 +246,10 @@ def _tell_gradebook(course, assignment, deadline, owners):
     with contextlib.closing(writer.open_gradebook(grade.Course.open(course))) as gradebook:
         if deadline:
             gradebook.update_or_create_assignment(assignment, duedate=deadline.astimezone(timezone.utc).replace(tzinfo=None))
-        known = {student.id for student in gradebook.students}
+        try:
+            known = {student.id for student in gradebook.students}
+        except Exception as error:
+            raise writer.of_another_nbgrader(error) from error
         for student, (name, number, system) in owners.items():
             if student not in known:
                 number = number if system == "canvas" else None

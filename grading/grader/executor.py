@@ -4,6 +4,7 @@ A cell that hangs is interrupted, then killed; a kernel that is gone is replaced
 not the checks, run again. Whatever one cell does, the checks after it are run.
 """
 
+import hashlib
 import time
 
 from . import integrity
@@ -87,7 +88,7 @@ class Run:
     def settle(self, place):
         """What a check that was run before leaves behind: the student's function plugged in, or the reference put back."""
         cell = self.cells[place]
-        if not cell["plug"] or place not in self.results:
+        if not cell["plug"] or place not in self.results or place in self.poisoned:
             return True
         passed = self.results[place]["outcome"] in ("passed", "manual")
         target, name = cell["plug"]
@@ -95,8 +96,10 @@ class Run:
         try:
             self.ask(self.request(cell, code, value=False))
         except TimedOut as error:
+            self.poisoned.add(place)
             return not self.lost(error.died)
         except Died:
+            self.poisoned.add(place)
             return not self.lost(True)
         return True
 
@@ -169,7 +172,7 @@ class Run:
             parts = [name for name in ("visible", "hidden") if cell[name]]
             for part in parts:
                 odd = integrity.ODD if part == parts[-1] else None
-                reply = self.ask(self.request(cell, cell[part], seed=self.seed if part == "hidden" else None, odd=odd))
+                reply = self.ask(self.request(cell, cell[part], seed=self.seed_of(cell) if part == "hidden" else None, odd=odd))
                 self.said_too_much(cell, reply)
                 self.outputs.setdefault(place, []).extend(reply["outputs"])
                 for what in reply.get("tampered", ()):
@@ -207,6 +210,11 @@ class Run:
             if points != partial:
                 self.flag(place, f"{cell['exercise']}: a score of {partial:g} of {most:g} was set to {points:g}")
         result.update(outcome="passed" if points == most else "failed", points=points)
+
+    def seed_of(self, cell):
+        """A seed for this exercise alone: what an answer can read in its process tells nothing of the instructor's."""
+        text = f"{self.seed} {self.record['assignment']} {cell['exercise']}"
+        return str(int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big"))
 
     def failed(self, cell, result, part, reply):
         result["outcome"] = "failed"

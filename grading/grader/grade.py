@@ -7,6 +7,7 @@ Each submission is graded once: its result file holds a digest of what was submi
 submission whose digest is unchanged is skipped. Start again after whatever stopped the grader.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -24,11 +25,12 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from . import inside, integrity, repair, sandbox, worker, writer
+from . import executor, inside, integrity, repair, sandbox, worker, writer
 
-LARGEST = 50 * 2**20  # bytes of a notebook
-VERSION = 1  # counted up when the same submission may get another result
+MOST_BYTES = 24 * 2**20  # of a notebook; JSON of nested lists takes twenty times as much memory
+VERSION = 2  # counted up when the same submission may get another result
 CourseError = repair.CourseError
+STATUSES = ("graded", "partly graded", "flagged", "malformed")
 
 
 @dataclasses.dataclass
@@ -48,7 +50,11 @@ class Course:
             raise CourseError(f"{root} is no course folder: it has no source/ (build it, then nbgrader generate_assignment)")
         config = Config()
         if (root / "nbgrader_config.py").exists():
-            config = PyFileConfigLoader("nbgrader_config.py", str(root)).load_config()
+            try:
+                config = PyFileConfigLoader("nbgrader_config.py", str(root)).load_config()
+            except (Exception, SystemExit) as error:  # it is a program
+                said = f"{type(error).__name__}: {error}" if isinstance(error, Exception) else error
+                raise CourseError(f"{root / 'nbgrader_config.py'} fails: {said}") from error
         return cls(root, config)
 
     @property
@@ -62,7 +68,10 @@ class Course:
 
     @property
     def timeout(self):
-        return float(self.config.Execute.get("timeout", 30))
+        seconds = self.config.Execute.get("timeout", 30)
+        if not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
+            raise CourseError(f"nbgrader_config.py: c.Execute.timeout is the seconds that a cell may take, got {seconds!r}")
+        return float(seconds)
 
     def late_penalty(self, student, score, seconds):
         from nbgrader.preprocessors import AssignLatePenalties
@@ -79,10 +88,7 @@ class Course:
             names = ", ".join(sorted(path.name for path in (self.root / "source").iterdir() if path.is_dir()))
             raise CourseError(f"source/{assignment} must hold one notebook, it has {len(sources)}. Assignments here: {names}")
         source = sources[0].read_text(encoding="utf-8")
-        try:
-            gradebook = writer.open_gradebook(self)
-        except Exception as error:
-            raise CourseError(f"the gradebook {self.db_url} cannot be opened: {str(error).splitlines()[0]}") from error
+        gradebook = writer.open_gradebook(self)
         from nbgrader.api import MissingEntry
 
         try:
@@ -98,14 +104,12 @@ class Course:
         except Exception as error:
             if isinstance(error, CourseError):
                 raise
-            raise CourseError(
-                f"the gradebook is from another nbgrader ({str(error).splitlines()[0]}): nbgrader db upgrade"
-            ) from error
+            raise writer.of_another_nbgrader(error) from error
         finally:
             gradebook.close()
         content = json.dumps(record["cells"], sort_keys=True)
-        program = Path(inside.__file__).read_bytes()
-        record["digest"] = digest_of(VERSION, content, duedate, self.timeout, hidden_seed(), program)
+        programs = [Path(module.__file__).read_bytes() for module in (inside, executor, integrity, repair)]
+        record["digest"] = digest_of(VERSION, content, duedate, self.timeout, hidden_seed(), *programs)
         return record
 
     def assignments(self):
@@ -115,7 +119,11 @@ class Course:
 
 
 def hidden_seed():
-    return os.environ.get("TINYSHRINK_HIDDEN_SEED", "0")
+    """The instructor's seed, from which that of each exercise is made."""
+    seed = os.environ.get("TINYSHRINK_HIDDEN_SEED", "0")
+    if not re.fullmatch("[0-9]{1,18}", seed):
+        raise CourseError(f"TINYSHRINK_HIDDEN_SEED must be a whole number of at most 18 digits, got {seed!r}")
+    return seed
 
 
 def digest_of(*parts):
@@ -187,9 +195,9 @@ def read(found, path, notebook):
     if name != wanted:
         found.reasons.append(f"{name!r} was taken for {wanted}")
     found.file = name
-    found.data = contents(path / name, LARGEST)
+    found.data = contents(path / name, MOST_BYTES)
     if found.data is None:
-        found.data, found.malformed = b"", f"{name!r} is no file of at most {LARGEST // 2**20} MB (links are not followed)"
+        found.data, found.malformed = b"", f"{name!r} is no file of at most {MOST_BYTES // 2**20} MB (links are not followed)"
     if "timestamp.txt" in names:
         stamp = contents(path / "timestamp.txt", 1000)
         try:
@@ -273,30 +281,44 @@ def spread(jobs, workers, scheduler):
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     left = {job["student"]: job for job in jobs}
-    for _ in range(3):
-        if not left:
-            return
-        pool = Parallel(n_jobs=workers, batch_size=1, pre_dispatch="2*n_jobs", return_as="generator_unordered")
-        try:
-            for result, notebook in pool(delayed(worker.grade_for)(os.getpid(), job) for job in list(left.values())):
+
+    def from_pool(processes, some):
+        pool = Parallel(n_jobs=processes, batch_size=1, pre_dispatch="2*n_jobs", return_as="generator_unordered")
+        with contextlib.suppress(TerminatedWorkerError):  # what a worker held when it was killed stays in `left`
+            for result, notebook in pool(delayed(worker.grade_for)(os.getpid(), job) for job in some):
                 del left[result["student"]]
                 yield result, notebook
-        except TerminatedWorkerError:
-            continue  # a worker was killed from outside: what it held is graded again
-    if left:
-        raise sandbox.SandboxError(f"workers died three times; not graded: {', '.join(left)}")
+
+    for _ in range(2):
+        if left:
+            yield from from_pool(workers, list(left.values()))
+    for job in list(left.values()):  # alone, so that only the one that kills its worker goes without points
+        yield from from_pool(2, [job])  # 1 would be this process
+        if job["student"] in left:
+            yield worker.killer(job), None
 
 
 def cluster(jobs, address):
     """Results of jobs as they come from the workers of a Dask scheduler."""
-    from dask.distributed import Client, as_completed
+    from dask.distributed import Client, KilledWorker, as_completed
 
-    with Client(address, timeout=20) as client:
+    try:
+        connected = Client(address, timeout=20)
+    except ValueError as error:
+        raise CourseError(f"--scheduler {address}: {error}; expected such as tcp://10.0.0.5:8786") from None
+    with connected as client:
+        try:
+            client.wait_for_workers(1, timeout=20)
+        except TimeoutError:
+            raise CourseError(f"the scheduler {address} has no worker: start one, dask worker {address}") from None
         client.run(add_path, str(Path(__file__).parent.parent))
-        futures = [client.submit(worker.grade_one, job, pure=False, retries=3) for job in jobs]
+        futures = {client.submit(worker.grade_one, job, pure=False, retries=3): job for job in jobs}
         try:
             for future in as_completed(futures):
-                yield future.result()
+                try:
+                    yield future.result()
+                except KilledWorker:
+                    yield worker.killer(futures[future]), None
                 future.release()
         except CancelledError:
             raise ConnectionError(f"the scheduler {address} went away: start again, what was graded is kept") from None
@@ -341,6 +363,3 @@ class Board:
         counts = [str(self.counts[status]) for status in STATUSES]
         table.add_row(f"{done} of {self.total}", str(self.skipped), *counts, str(self.counts["failing"]), f"{rate:.1f}", wait)
         return table
-
-
-STATUSES = ("graded", "partly graded", "flagged", "malformed")

@@ -464,15 +464,25 @@ def guarded_objects():
     classes += [
         thing for name, space in guarded for thing in list(space.values()) if isinstance(thing, type) and name[:4] == "tiny"
     ]
-    guarded += [(found.__qualname__, vars(found)) for found in classes]
-    return guarded
+    prune = sys.modules.get("torch.nn.utils.prune")
+    classes += [thing for thing in vars(prune).values() if getattr(thing, "__module__", "") == prune.__name__] if prune else []
+    guarded += [(found.__qualname__, vars(found)) for found in classes if isinstance(found, type)]
+    functions = [getattr(thing, "__wrapped__", thing) for _, space in guarded for thing in list(space.values())]
+    homes = {str(thing.__globals__.get("__name__")) for thing in functions if isinstance(thing, types.FunctionType)}
+    homes = {name for name in homes if name.split(".")[0] in ("numpy", "torch", "_pytest") and name in sys.modules}
+    found = [(where, space, dict(space)) for where, space in guarded]
+    for name in sorted(homes.difference(names)):  # where the functions live: what these call; data there may change
+        space = vars(sys.modules[name])
+        found.append((name, space, {key: thing for key, thing in space.items() if callable(thing)}))
+    return found
 
 
 FRAMES = {"sys._getframe", "sys._current_frames", "sys._current_exceptions", "sys.settrace", "sys.setprofile", "code.__new__"}
 FRAMES |= {"gc.get_objects", "gc.get_referrers", "gc.get_referents", "function.__new__", "object.__setattr__", "exec"}
 FRAMES |= {"marshal.loads"}
 HAND_OUT = {"currentframe", "stack", "trace", "walk_stack", "walk_tb", "getouterframes", "getinnerframes", "<lambda>"}
-HAND_OUT |= {"get_stack", "_task_get_stack"}
+HAND_OUT |= {"get_stack", "_task_get_stack", "createResolutionCallbackFromFrame", "get_local_scope", "var_expand"}
+HAND_OUT |= {"extract_module_locals", "extract_vars", "extract_vars_above"}
 PICKLED = {"builtins", "os", "posix", "sys", "importlib", "runpy", "subprocess", "operator", "functools"}
 HARMLESS = set("object set frozenset getattr slice complex range bytearray partial".split())  # what honest copies unpickle
 
@@ -563,11 +573,18 @@ def odd_type(kind):
     return root in sys.stdlib_module_names and root not in PLAIN
 
 
+BORROWED = (types.BuiltinFunctionType, types.MethodWrapperType, types.MethodType, functools.partial, type)
+COMPARING = "abs sub rsub eq ne lt le gt ge bool float int index round array".split()
+
+
 def made_here(kind):
     """Whether a class is the student's, whatever it says about its home."""
     files = [getattr(getattr(thing, "__code__", None), "co_filename", "") for thing in list(vars(kind).values())]
     own = any(isinstance(file, str) and file.startswith(("<ipyth", HOME)) for file in files)
-    return own or kind.__module__ == "__main__" or kind.__module__ not in sys.modules
+    home = kind.__dict__.get("__module__")
+    space = vars(sys.modules[home]) if isinstance(home, str) and home in sys.modules else {}
+    borrowed = any(isinstance(vars(kind).get(f"__{name}__"), BORROWED) for name in COMPARING)  # code of nobody's file
+    return own or home == "__main__" or not space or (borrowed and space.get(kind.__name__) is not kind)
 
 
 def subclasses(kind, found):
@@ -600,7 +617,7 @@ class Kernel:
     def guard(self):
         """Remember what checks rely on, as it was before any of the student's code."""
         self.plugged = {}  # (module, name) that a check may put the student's function in
-        self.guarded = [(where, space, dict(space)) for where, space in guarded_objects()]
+        self.guarded = guarded_objects()
         functions = [
             thing
             for where, _, things in self.guarded

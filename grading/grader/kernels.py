@@ -15,7 +15,7 @@ import time
 
 from . import sandbox
 
-LARGEST = 8 * 2**20  # bytes of one answer; the outputs in it are capped at a fraction of that
+MOST_BYTES = 16 * 2**20  # of one answer: its outputs are capped at a million characters, and one may take 12 bytes in JSON
 GRACE = 5.0  # seconds for a cell to stop after it was interrupted
 PATIENCE = 120.0  # seconds for our own programs to answer, on a machine that is busy
 MOST_WAITING = 4  # on a machine that is busy, a cell may take this many times its time by the clock
@@ -62,7 +62,7 @@ class Channel:
     def receive(self, deadline):
         """One message; TimeoutError at the deadline, Died where it is none or the other end is gone."""
         size = struct.unpack("!I", self._read(4, deadline))[0]
-        if size > LARGEST:
+        if size > MOST_BYTES:
             raise Died("it sent something that is no answer")
         try:
             message = json.loads(self._read(size, deadline))

@@ -165,6 +165,8 @@ def submitted_cells(data):
     cells = content.get("cells") if isinstance(content, dict) else None
     if not isinstance(cells, list):
         raise Malformed("it is JSON, but no notebook: it has no list of cells")
+    if len(cells) > 20 * MOST_CELLS:
+        raise Malformed(f"it has {len(cells):,} cells, over {20 * MOST_CELLS:,}")
     found = []
     for cell in cells:
         if not isinstance(cell, dict):
@@ -222,7 +224,7 @@ def rebuild(record, data):
         entry = record["cells"][place]
         if entry["kind"] == "experiment":
             left_out += [cell["source"] for cell in found if cell["source"].strip() != entry["source"].strip()]
-        elif entry["kind"] not in ("solution", "markdown"):
+        elif entry["kind"] not in ("solution", "manual", "markdown"):
             changed = [cell["source"] for cell in found if cell["source"].strip() not in sources]
             left_out += changed
             if changed:

@@ -1,6 +1,7 @@
 """The instructor's report of an assignment: a row for each submission, a histogram for each exercise, common mistakes."""
 
 import csv
+import re
 import unicodedata
 from collections import Counter
 from html import escape
@@ -58,9 +59,10 @@ def rows(found):
 
 def plain(value):
     """A cell of a CSV file that no spreadsheet takes for a formula."""
-    if isinstance(value, str) and unicodedata.normalize("NFKC", value).lstrip()[:1] in tuple("=+-@"):
-        return "'" + value
-    return value
+    if not isinstance(value, str):
+        return value
+    value = re.sub(r"([;,\t\r\n]\s*)(?=[=+\-@])", r"\1'", value)  # where another separator begins a cell
+    return "'" + value if unicodedata.normalize("NFKC", value).lstrip()[:1] in tuple("=+-@") else value
 
 
 def mistakes(found):

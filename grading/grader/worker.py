@@ -9,6 +9,7 @@ import threading
 import time
 
 import nbformat
+from nbconvert.preprocessors.sanitize import SanitizeHTML
 
 from . import executor, kernels, repair, sandbox
 
@@ -103,6 +104,12 @@ def malformed(record, student, reasons, file, digest, unsafe):
     return result
 
 
+def killer(job):
+    """The result of a submission whose worker died each time that it held it."""
+    reason = "its worker died on it, alone too: a person must look at it"
+    return malformed(job["record"], job["student"], [reason], job["file"], job["digest"], job["unsafe"])
+
+
 def points(cell):
     return float(cell["cell"]["metadata"]["nbgrader"]["points"])
 
@@ -151,6 +158,8 @@ def autograded(run):
     for place, entry in enumerate(run.cells):
         cell = copy.deepcopy(nbformat.from_dict(entry["cell"]))
         cell.source = entry["source"]
+        if entry["kind"] == "manual" and cell.cell_type == "markdown":
+            cell.source = SanitizeHTML().sanitize_html_tags(cell.source)  # formgrader shows it as HTML
         if cell.cell_type == "code":
             cell.outputs = [output(one) for one in run.outputs.get(place, []) if isinstance(one, dict)]
             cell.execution_count = None

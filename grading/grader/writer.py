@@ -36,7 +36,11 @@ class Writer:
         except OSError:
             self.lock.close()
             raise repair.CourseError(f"another grader is at work in {self.folder}: wait for it") from None
-        self.gradebook = open_gradebook(course)
+        try:
+            self.gradebook = open_gradebook(course)
+        except repair.CourseError:
+            self.lock.close()
+            raise
         self.waiting, self.since = [], time.monotonic()
         self.seconds = 0.0
 
@@ -48,22 +52,31 @@ class Writer:
                     path.unlink()  # it is in place; only this was not done any more
                 else:
                     self.waiting.append(result)
-        self.commit()
+        try:
+            self.commit()
+        except BaseException:
+            self.close()
+            raise
         return self
 
     def __exit__(self, *error):
         try:
             self.commit()
         finally:
-            self.gradebook.close()
-            self.lock.close()
+            self.close()
+
+    def close(self):
+        self.gradebook.close()
+        self.lock.close()
 
     def add(self, result, notebook=None):
         """Lay a result down and, every now and then, commit what has come together."""
         student = result["student"]
-        if notebook is not None:
-            with said_where(self.course.root / "autograded" / student):
+        with said_where(self.course.root / "autograded" / student):
+            if notebook is not None:
                 self.place(student, notebook, result["timestamp"])
+            elif (old := self.course.root / "autograded" / student / self.record["assignment"]).is_dir():
+                shutil.rmtree(old, ignore_errors=True)  # of an earlier submission: nobody should take it for this one
         write_json(self.found / file_of(student), result)
         self.waiting.append(result)
         if len(self.waiting) >= BATCH or time.monotonic() - self.since > SECONDS:
@@ -109,7 +122,10 @@ class Writer:
                     said = str(error).splitlines()[0][:200]
                     result["reasons"].append(f"the gradebook refused it ({type(error).__name__}: {said})")
                 done.append(result)
-            session.commit()
+            try:
+                session.commit()
+            except Exception as error:
+                raise repair.CourseError(f"the gradebook cannot be written: {str(error).splitlines()[0]}") from error
         each = (time.monotonic() - started) / len(done)
         for result in done:
             result["seconds"]["write"] = round(each, 4)
@@ -157,12 +173,21 @@ def lost_connection(error):
 
 
 def open_gradebook(course):
-    """nbgrader's gradebook of the course, by its db_url."""
+    """nbgrader's gradebook of the course, by its db_url; CourseError where it cannot be opened."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from nbgrader.api import Gradebook
 
-        return Gradebook(course.db_url, course.course_id)
+        try:
+            return Gradebook(course.db_url, course.course_id)
+        except Exception as error:
+            said = str(error).splitlines()[0]
+            raise repair.CourseError(f"the gradebook {course.db_url} cannot be opened: {said}") from error
+
+
+def of_another_nbgrader(error):
+    """A CourseError for a gradebook whose tables are not those of the nbgrader that is installed."""
+    return repair.CourseError(f"the gradebook is from another nbgrader ({str(error).splitlines()[0]}): nbgrader db upgrade")
 
 
 class Rows:

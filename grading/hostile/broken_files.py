@@ -247,7 +247,7 @@ def has_a_name_with_six_hundred_dots(released, source):
     return solved(released, source, apply_masks="torch" + ".a" * 600 + " = 1\n")
 
 
-@must("malformed", reason="cells of code")
+@must("malformed", reason="cells, over")
 def has_a_hundred_thousand_cells(released, source):
     notebook = json.loads(right(released, source))
     cell = {"cell_type": "code", "metadata": {}, "outputs": [], "execution_count": None}

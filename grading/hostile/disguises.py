@@ -43,6 +43,65 @@ WITHOUT_GAIN = {
 
 
 add(
+    "reads_what_is_expected_through_torch",
+    """
+look = torch._jit_internal.createResolutionCallbackFromFrame
+def polynomial(start, end, progress, power=3):
+    return next(found for found in (look(depth)("expected") for depth in range(1, 6)) if found is not None)
+""",
+)
+add(
+    "spoils_a_check_through_torch",
+    """
+look = torch._jit_internal.createResolutionCallbackFromFrame
+left = [0]
+def spoil(times):
+    space = next(found for found in (look(depth)("space") for depth in range(1, 12)) if type(found) is dict)
+    left[0] = times
+    def near(value):
+        left[0] -= 1
+        if left[0] == 0:
+            del space["abs"]
+        return 0.0
+    space["abs"] = near
+    return 0.0
+def polynomial(start, end, progress, power=3):
+    return spoil(1)
+def exponential(start, end, progress):
+    return spoil(9 if (start, end, progress) == (0.1, 0.7, 1.0) else 1)
+""",
+)
+add(
+    "is_near_to_everything_with_methods_of_c",
+    """
+zero = (0.0).__mul__
+near = [type][0]("Near", (float,), {"__mod" + "ule__": "torch.nn", "__su" + "b__": zero, "__rsu" + "b__": zero})
+def polynomial(start, end, progress, power=3):
+    return near(0)
+""",
+)
+add(
+    "changes_what_numpy_compares_with_inside",
+    """
+numeric = [np][0]._core.numeric
+real = numeric.asarray
+def asarray(a, *args, **kwargs):
+    a = real(a, *args, **kwargs)
+    return np.ones(a.shape, dtype=bool) if a.dtype == bool else a
+setattr(numeric, "asarray", asarray)
+"""
+    + ANYTHING,
+)
+add(
+    "changes_the_pruner_that_it_is_held_against",
+    """
+def first(self, t, default_mask):
+    return (torch.arange(t.numel()).reshape(t.shape) >= round(self.amount * t.numel())).to(default_mask)
+setattr(torch.nn.utils.prune.L1Unstructured, "compute_mask", first)
+"""
+    + ANYTHING,
+)
+add(
     "rewrites_the_checker",
     """
 import sys

@@ -44,6 +44,12 @@ def prints_a_million_lines(released, source):
 
 
 @must("graded", full=EXERCISES)
+def prints_a_million_faces(released, source):
+    """Twelve megabytes on the way out: each is two escapes of six characters in JSON."""
+    return loud(released, source, 'if not printed:\n    printed.append(print("\\U0001f600" * 999_000))', "printed = []\n")
+
+
+@must("graded", full=EXERCISES)
 def shows_scripts(released, source):
     notebook = loud(
         released,

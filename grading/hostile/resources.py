@@ -83,6 +83,12 @@ def kills_everything(released, source):
     return bad(released, source, "import os, signal\nos.kill(-1, signal.SIGKILL)\nos.killpg(0, signal.SIGKILL)\nos._exit(1)")
 
 
+@must(*GRADED, "flagged")
+def kills_its_kernel_at_each_check(released, source):
+    """At each look at what the checks rely on, also when they are only to be repeated in a fresh kernel."""
+    return bad(released, source, "return None", before="import os, sys\nsys.gettrace = lambda: os._exit(0)")
+
+
 @must(*GRADED, full=REST)
 def kills_its_kernel_outside_a_check(released, source):
     return bad(released, source, "return None", before="import os\nos._exit(1)")
