@@ -7,11 +7,27 @@ import pytest
 import results
 import run
 
-from tinyshrink import files
+from tinyshrink import decide, files
 
 FIELDS = {"claim", "measured", "interval", "unit", "target", "bound", "met", "anchor", "ratio", "seeds", "note", "detail"}
 FIELDS |= {"module", "command", "machine", "date", "seconds", "trained", "commit", "code"}
 SHARED = {"architectures", "intervals", "recipes", "results", "run"}
+FIGURES = {  # the claims that stand behind the figures of decide's rules
+    decide.CHANNELS: [
+        f"DigitsCNN, 80% of the channels removed by tinyshrink: {what}" for what in ("loss", "speed, batch of 64, one thread")
+    ],
+    decide.QUANTIZE: [f"int8 without training, {name}: loss" for name in ("digits CNN", "LeNet-300-100", "cifar10_cnn")],
+    decide.SMALLER: [
+        "CIFAR-10 network with 25.2% of its parameters, taught 10 epochs: gain",
+        "the CIFAR-10 network that ships: right of 5,000 test images",
+    ],
+    decide.FACTORS: [
+        f"CIFAR-10 network by spatial SVD, 48.3% of the MACs{what}"
+        for what in (", fine-tuned: loss", ": speed, batch of 256, one thread")
+    ],
+    decide.ZEROS: [f"CIFAR-10 network, 85% pruned, 4 bits, as a file: {what}" for what in ("smaller", "loss")],
+    decide.KERNELS: [f"{name} with 90% zeros, whole, batch 64" for name in ("digits CNN", "cifar10_cnn")],
+}
 
 
 @pytest.fixture
@@ -25,6 +41,15 @@ def scratch(tmp_path, monkeypatch):
 def test_readme_has_the_table_that_results_json_draws():
     text = (results.ROOT / "README.md").read_text(encoding="utf-8")
     assert text == results.readme(text), "README's table is not of today: python benchmarks/results.py"
+
+
+def test_the_figures_in_the_rules_of_decide_are_those_that_were_measured():
+    rows = {one["claim"]: one for one in results.load()}
+    for rule in decide.RULES:
+        behind = [rows[claim] for claim in FIGURES.get(rule.why, [])]
+        shown = " ".join(f"{results.measured(one)}, {one['anchor']}" for one in behind)
+        for figure in re.findall(r"\d+\.\d+", rule.why):
+            assert figure in re.findall(r"\d+\.\d+", shown), f"{rule.why}\n{figure} is not in: {shown}"
 
 
 def test_each_row_has_its_fields_and_a_command_that_exists():

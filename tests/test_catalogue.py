@@ -1,10 +1,18 @@
 """The catalogue of solutions: each wrong one loses points on its exercise, each right one gets full marks."""
 
+import re
+
 import pytest
 
 import catalogue
 
 EXERCISES = catalogue.exercises()
+
+
+def test_a_module_that_is_not_in_the_catalogue_is_an_error_that_names_the_others(capsys):
+    with pytest.raises(SystemExit):
+        catalogue.main(["nosuch"])
+    assert re.search(r"is called 'nosuch': expected some of .*magnitude", capsys.readouterr().err)
 
 
 def test_every_exercise_of_every_lesson_is_in_the_catalogue():

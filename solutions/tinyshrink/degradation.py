@@ -44,7 +44,11 @@ def packed_bytes(model: nn.Module) -> int:
         return packing.save(model, os.path.join(folder, "model.tsh"))
 
 
-def compressor(model: nn.Module, method: str | Callable[[nn.Module, float], object], example=None):
+def compressor(
+    model: nn.Module,
+    method: str | Callable[[nn.Module, float], object],
+    example: torch.Tensor | tuple[torch.Tensor, ...] | None = None,
+) -> Callable[[float], nn.Module]:
     """A function from an amount, the fraction removed, to a compressed copy of `model`; amount 0 is a plain copy.
 
     method "magnitude" removes weights by one ranking over the network; "channels" (give an example, a batch) that share of each
@@ -72,7 +76,7 @@ def compressor(model: nn.Module, method: str | Callable[[nn.Module, float], obje
     return compress
 
 
-def measure(cost, model):
+def measure(cost: str | Callable[[nn.Module], float], model: nn.Module) -> float:
     """The cost of a model by a name in COSTS or a function; ValueError for an unknown name and what is not above 0."""
     if not callable(cost) and cost not in COSTS:
         raise ValueError(f"cost must be one of {', '.join(COSTS)}, or a function of a model, got {cost!r}")
@@ -82,7 +86,7 @@ def measure(cost, model):
     return number
 
 
-def sign(before, after, higher_is_better):
+def sign(before: float, after: float, higher_is_better: bool | None) -> int:
     """-1 where lower is better, else 1; ValueError where a score rises by compression and nobody said which is better."""
     if higher_is_better is None and after > before + 0.05 * abs(before):
         raise ValueError(
@@ -108,8 +112,8 @@ def degradation_curve(
     method: str | Callable[[nn.Module, float], object] = "magnitude",
     cost: str | Callable[[nn.Module], float] = "nonzero",
     *,
-    data=None,
-    example=None,
+    data: object = None,
+    example: torch.Tensor | tuple[torch.Tensor, ...] | None = None,
     higher_is_better: bool | None = None,
     path: str | os.PathLike | None = None,
     progress: bool = True,
@@ -209,7 +213,7 @@ def compress_to_ratio(
     method: str | Callable[[nn.Module, float], object] = "magnitude",
     cost: str | Callable[[nn.Module], float] = "nonzero",
     *,
-    example=None,
+    example: torch.Tensor | tuple[torch.Tensor, ...] | None = None,
     most: float = 0.99,
     tolerance: float = 1e-3,
 ) -> Compressed:
@@ -217,8 +221,6 @@ def compress_to_ratio(
 
     Arguments: method and example, as in compressor; cost, as in degradation_curve; most, the highest amount to try. Nothing is
     trained. Raises UnreachableTarget (a ValueError), with the best ratio in it, and as smallest_amount and compressor.
-
-    Source: document 000's compress_to_size, which asks num_parameters() of a masked model: that never changes.
     """
     compress, before = compressor(model, method, example), measure(cost, model)
     with warnings.catch_warnings():
@@ -228,10 +230,10 @@ def compress_to_ratio(
 
 
 def acceptable_drop(task: str) -> float:
-    """How much accuracy a task may lose, a fraction: document 000's table, TASKS. An unknown task is a ValueError.
+    """How much accuracy a task may lose, a fraction: rules of thumb, the table TASKS. An unknown task is a ValueError.
 
-    These are conventions to start a talk from. Document 000 takes 0.05 for a name that it does not know: a typing error in
-    "safety_critical" then allows five times as much.
+    These are conventions to start a talk from. A default of 0.05 for unknown names would be dangerous: a typing error in
+    "safety_critical" would allow five times as much.
     """
     if not isinstance(task, str) or task not in TASKS:
         nearest = difflib.get_close_matches(str(task), TASKS, 1, 0)[0]
@@ -344,7 +346,7 @@ def layer_sensitivity(
     *,
     score: Callable[[nn.Module, Split], torch.Tensor] = correct,
     higher_is_better: bool | None = None,
-    example=None,
+    example: torch.Tensor | tuple[torch.Tensor, ...] | None = None,
     ignore: Iterable[str] = (),
     progress: bool = False,
 ) -> Sensitivity:
@@ -461,7 +463,7 @@ def recover(
 
     Arguments: amounts, for each stage the fraction of all weights to remove, or {layer: fraction}, as allocate gives;
     train(copy, stage), which trains in place, stage 0, 1, ..., so that the learning rate can fall; evaluate(copy), a score on
-    *validation* data. What was removed stays removed: document 000 trains without masks, and the zeros grow back.
+    *validation* data. What was removed stays removed: without masks the zeros would grow back.
     """
     smaller, stages = copy.deepcopy(model), []
     score = lambda: selection._score(f"stage {stage}", 1 - metrics.sparsity(smaller), smaller, evaluate, ())[2]
