@@ -593,6 +593,11 @@ def test_a_file_that_cannot_be_names_the_key(change, message):
         adaptive.AdaptiveConfig.from_json(content)
 
 
+def test_an_empty_file_says_what_is_missing():
+    with pytest.raises(ValueError, match="accuracy_aware_training is missing"):
+        adaptive.AdaptiveConfig.from_json({})
+
+
 def test_quantization_may_stand_beside_one_algorithm():
     entries = [{"algorithm": "quantization"}, {"algorithm": "magnitude_sparsity"}]
     config = adaptive.AdaptiveConfig(**SETTINGS, compression=entries)

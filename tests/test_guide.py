@@ -138,7 +138,10 @@ def test_your_own_model_is_trained_no_more_than_the_search_says_and_its_file_is_
         ({"imports": "raise SystemExit(3)"}, "my net.py failed, line 6: SystemExit: 3"),
         ({"more": "def make():\n    return {}[1]"}, "my net.py:make failed, line 19: KeyError: 1"),
         ({"more": "def make(width):\n    pass"}, "my net.py:make failed: TypeError: make() missing 1 required positional"),
-        ({"more": "def make():\n    return {}"}, "make returned a dict, expected a torch.nn.Module: build the network"),
+        (
+            {"more": "def make():\n    return {}"},
+            "make returned an object of type dict, expected a torch.nn.Module: build",
+        ),
         ({"more": "def make():\n    return Net(nn.Flatten())"}, "the network has no parameters to compress"),
         (
             {"more": "def make():\n    return Net(nn.Linear(9, 3))"},
@@ -149,7 +152,10 @@ def test_your_own_model_is_trained_no_more_than_the_search_says_and_its_file_is_
             "gives torch.float32 (2, 3, 6, 6), expected floats (2, classes)",
         ),
         ({"more": "def splits():\n    return torch.randn(4, 8), torch.zeros(4)"}, "returned 2 values, expected three pairs"),
-        ({"more": "def splits():\n    return 1, 2, 3"}, "splits, train: got a int, expected a pair of tensors (x, y)"),
+        (
+            {"more": "def splits():\n    return 1, 2, 3"},
+            "splits, train: got an object of type int, expected a pair of",
+        ),
         (
             {"more": "def splits():\n    return [(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2))] * 3"},
             "train: x is torch.uint8 (2, 1, 8, 8), expected torch.float32 (examples, ...)",
@@ -212,6 +218,36 @@ def test_a_network_stays_in_the_modes_in_which_it_was(folder):
     own.check_fit(model, data.Dataset("", split, split, split, torch.zeros(1), torch.ones(1)), "")
     assert [module.training for module in model] == [True, False, True]
     assert not model[1].running_mean.any()
+
+
+def test_a_file_with_classes_of_yours_needs_the_file_that_has_them(compress, folder):
+    compress()
+    for command, said in ((["verify", "--max-ms", "9"], "give --data path/to/file.py:"), (["score"], "tinyshrink verify FILE")):
+        for name in [name for name in sys.modules if name.startswith(own.PREFIX)]:
+            del sys.modules[name]  # as in a new process
+        status, shown = run(command[0], "compressed/my net.make-my net.splits.tsh", *command[1:])
+        assert status == 2 and "it needs your class 'Net': " in shown and said in shown, shown
+
+
+@pytest.mark.parametrize(
+    "command", [["start"], ["page", "--out"], ["compress", "--config", "", "--data", "digits", "--model", "lenet5", "--out"]]
+)
+def test_a_folder_that_cannot_be_written_is_said_before_anything_is_done(command, folder):
+    (folder / "a file").write_text("mine")
+    for place in ("a file", "a file/below"):
+        status, said = run(*command, place)
+        assert status == 2 and said == f"{place} cannot be written (Not a directory): choose another folder"
+    assert os.listdir(folder) == ["a file"] and (folder / "a file").read_text() == "mine"
+
+
+def test_a_course_that_is_a_file_is_said_in_words(folder):
+    (folder / "a file").write_text("mine")
+    assert run("release", "01_sparsity", "--course", "a file") == (2, "a file: File exists")
+
+
+def test_no_threads_at_all_are_refused(folder):
+    status, said = run("verify", "a.tsh", "--max-ms", 1, "--threads", 0)
+    assert status == 2 and "--threads" in said and "Traceback" not in said
 
 
 @pytest.mark.parametrize("command", [["verify", "--max-ms", "1"], ["inspect"], ["score"]])

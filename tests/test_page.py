@@ -102,7 +102,7 @@ def test_a_drawn_digit_is_read_by_both_networks_as_in_python(browser, address, f
         assert page.locator("#compressed .digit").inner_text() == "–"
 
 
-def test_the_keyboard_chooses_scans_which_reach_the_networks_unchanged(browser, address, folder):
+def test_the_keyboard_chooses_scans_which_reach_the_networks_unchanged(browser, address):
     digits = data.load("digits")
     with opened(browser, address) as page:
         for label in (0, 7):
@@ -165,6 +165,28 @@ def test_a_port_in_use_is_one_line_that_says_so(tmp_path):
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=f"port {port} cannot be used .*--port"):
             pages.server(tmp_path, port)
+
+
+def test_a_busy_port_is_said_before_the_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(pages, "make", None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = CliRunner().invoke(cli.app, ["page", "--out", str(tmp_path / "page"), "--serve", "--port", str(port)])
+    assert result.exit_code == 2 and f"port {port} cannot be used" in " ".join(result.stderr.split())
+    assert CliRunner().invoke(cli.app, ["page", "--serve", "--port", "99999"]).exit_code == 2
+
+
+def test_port_0_shows_the_port_that_it_became_and_ctrl_c_is_a_good_end_of_serving_only(tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    page = lambda: CliRunner().invoke(cli.app, ["page", "--out", str(tmp_path / "page"), "--serve", "--port", "0"])
+    monkeypatch.setattr(pages, "make", lambda folder: folder)
+    monkeypatch.setattr(pages.ThreadingHTTPServer, "serve_forever", stop)
+    result = page()
+    assert result.exit_code == 0 and re.search(r"http://127\.0\.0\.1:[1-9]\d+, stop with Ctrl-C", result.output)
+    monkeypatch.setattr(pages, "make", stop)
+    assert page().exit_code != 0, "a training that was stopped has made no page"
 
 
 @pytest.mark.parametrize(("npm", "said"), [(None, "there is no npm"), ("false", "npm cannot fetch")])

@@ -122,6 +122,14 @@ def test_learn_says_in_one_line_what_is_missing(folder, monkeypatch, target, rep
     assert outcome.exit_code == 2 and message in outcome.output and "Traceback" not in outcome.output
 
 
+def test_learn_with_damaged_notebooks_only_names_one_and_its_trouble(tmp_path, monkeypatch):
+    path = notebook(tmp_path / "01_one" / "01_one.ipynb", ("x = 1", 3, []))
+    path.write_text('{"cells": [')
+    monkeypatch.chdir(tmp_path)
+    outcome = run("learn")
+    assert outcome.exit_code == 2 and f"{path} is damaged" in outcome.output and "tinyshrink mine" not in outcome.output
+
+
 def test_learn_with_nothing_left_says_what_comes_next(tmp_path, monkeypatch):
     notebook(tmp_path / "01_one" / "01_one.ipynb", ("x = 1", 3, []))
     monkeypatch.chdir(tmp_path)

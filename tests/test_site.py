@@ -39,6 +39,15 @@ def site(tmp_path_factory):
     return out
 
 
+@pytest.mark.parametrize("place", ["a file", "a file/below"])
+def test_a_place_that_is_no_folder_is_one_line(tmp_path, place):
+    (tmp_path / "a file").write_text("mine")
+    command = [sys.executable, ROOT / "solutions" / "site" / "build_site.py", "--out", tmp_path / place]
+    result = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    assert result.returncode == 1 and re.fullmatch(r"site: .*a file.*\n", result.stderr)
+    assert (tmp_path / "a file").read_text() == "mine"
+
+
 @pytest.fixture(scope="module")
 def address(site):
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=site)) as server:

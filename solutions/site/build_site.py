@@ -158,6 +158,8 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "site", help="the folder of the site, build/site")
     out = parser.parse_args(arguments).out.resolve()
+    if out.exists() and not out.is_dir():
+        raise SiteError(f"{out} is a file: choose a folder")
     if out.exists() and any(out.iterdir()) and not (out / "objects.inv").exists():
         raise SiteError(f"{out} holds other files: choose an empty folder")
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -179,5 +181,5 @@ def main(arguments=None):
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except (SiteError, build.LessonError) as error:
+    except (SiteError, build.LessonError, OSError) as error:
         sys.exit(f"site: {error}")

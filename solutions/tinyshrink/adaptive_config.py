@@ -105,7 +105,9 @@ class AdaptiveConfig:
             except json.JSONDecodeError as error:
                 raise ValueError(f"{source} is no JSON, line {error.lineno}: {error.msg}") from error
         _check_keys(source, ["accuracy_aware_training", "compression"], "the configuration")
-        section = source.get("accuracy_aware_training", {})
+        if "accuracy_aware_training" not in source:
+            raise ValueError("accuracy_aware_training is missing: give its mode and params")
+        section = source["accuracy_aware_training"]
         _check_keys(section, ["mode", "params"], "accuracy_aware_training")
         _one_of("mode", section.get("mode"), ["adaptive_compression_level"])
         params = section.get("params", {})

@@ -1,5 +1,6 @@
 """Commands for your own models: compress, look inside, verify, score, and a page for the browser."""
 
+import contextlib
 import json
 import math
 import tempfile
@@ -79,6 +80,7 @@ def compress(
     networks |= {"transformer": models.Transformer, "cifar10_cnn": lambda: models.load_pretrained("cifar10_cnn")}
     if model not in networks and not own.is_own(model):
         terminal.fail(f"no network is called {model!r}: expected {OWN} or one of {', '.join(networks)}")
+    terminal.writable(out)
     untrained = model in networks and model not in models.PRETRAINED
     if epochs is not None and not untrained:
         terminal.fail(f"--epochs is for built-in networks that are not trained yet, {model} is taken as it is: leave it out")
@@ -127,6 +129,12 @@ def compress(
     terminal.console.print("\n".join(report[1:6]), f"report: {path}.md", sep="\n", markup=False, highlight=False)
 
 
+def _fail(error, instead):
+    """As terminal.fail; for a file that needs the user's own classes, what to do `instead` of calling packing.load."""
+    said, found, _ = str(error).partition(": load(path, classes=")
+    terminal.fail(f"{said}: {instead}" if found else error)
+
+
 def _dataset(name):
     """The data set of a command's --data: built in, or the user's own."""
     from .. import data
@@ -142,7 +150,7 @@ def verify(
     max_ms: float = typer.Option(None, help="the median latency of one image"),
     min_accuracy: float = typer.Option(None, help="a fraction: 0.97 for 97%"),
     data: str = typer.Option("digits", help=f"{', '.join(SETS)}, or {OWN}: accuracy is on its test part"),
-    threads: int = typer.Option(1, help="of the processor, while latency is measured"),
+    threads: int = typer.Option(1, min=1, help="of the processor, while latency is measured"),
 ) -> None:
     """Measure a file as it will be deployed; exit with 0 where it meets all constraints, 1 where it misses one."""
     from .. import deploy, packing
@@ -154,7 +162,7 @@ def verify(
         split = _dataset(data).test
         verdict = deploy.check_constraints(model, split, **limits, threads=threads, classes=own.classes())
     except (ValueError, OSError, ImportError, packing.CorruptFile) as error:
-        terminal.fail(error)
+        _fail(error, f"give --data {OWN}, of the file that has the class")
     terminal.console.print(verdict.table(escape(f"{model} on {data}, {threads} thread(s)")))
     raise typer.Exit(verdict.exit_code)
 
@@ -163,37 +171,39 @@ def verify(
 def page(
     out: str = typer.Option("page", help="the folder to write to"),
     serve: bool = typer.Option(False, help="show it at http://127.0.0.1:PORT until Ctrl-C"),
-    port: int = typer.Option(8000),
+    port: int = typer.Option(8000, min=0, max=65535, help="of the computer, for --serve; 0 is any that is free"),
 ) -> None:
     """Make a page that runs the digits network, and a compressed one, in your browser: draw a digit. Takes a minute."""
     from .. import page as pages
 
+    terminal.writable(out)
     try:
-        path = pages.make(out)
-        terminal.console.print(f"written: {path}", markup=False, highlight=False)
-        if not serve:
-            terminal.console.print(
-                f"browsers read it over http only: tinyshrink page --out {out} --serve", markup=False, highlight=False
-            )
-            return
-        with pages.server(out, port) as server:
-            terminal.console.print(f"open http://127.0.0.1:{port}, stop with Ctrl-C", markup=False, highlight=False)
-            server.serve_forever()
+        with contextlib.ExitStack() as stack:
+            server = stack.enter_context(pages.server(out, port)) if serve else None  # a busy port is said before the training
+            path = pages.make(out)
+            said = f"browsers read it over http only: tinyshrink page --out {out} --serve"
+            if server:
+                said = f"open http://127.0.0.1:{server.server_port}, stop with Ctrl-C"
+            terminal.console.print(f"written: {path}", said, sep="\n", markup=False, highlight=False)
+            if server:
+                with contextlib.suppress(KeyboardInterrupt):
+                    server.serve_forever()
     except (OSError, ImportError, ValueError) as error:
         terminal.fail(error)
-    except KeyboardInterrupt:
-        pass
 
 
 @app.command()
-def score(file: str = typer.Argument(..., help="a packed model"), data: str = "digits") -> None:
+def score(
+    file: str = typer.Argument(..., help="a packed model"),
+    data: str = typer.Option("digits", help=f"{', '.join(SETS)}: its test images"),
+) -> None:
     """Score a packed model as the capstone does: accuracy on test, real bytes, milliseconds."""
     from .. import capstone
 
     try:
         result = capstone.score(file, data)
     except (ValueError, OSError) as error:
-        terminal.fail(error)
+        _fail(error, f"the score is for networks of PyTorch and tinyshrink; for yours, tinyshrink verify FILE --data {OWN}")
     table = Table("file", "accuracy on test", "bytes", "ms, batch of 64", "score")
     table.add_row(escape(str(file)), f"{result.accuracy:.2%}", f"{result.bytes:,}", f"{result.ms:.2f}", f"{result.score:.1f}")
     terminal.console.print(table)

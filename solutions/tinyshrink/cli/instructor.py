@@ -49,7 +49,7 @@ def feedback(assignment: str = typer.Argument(None, help="all with results by de
 
 
 @app.command()
-def similar(assignment: str, course: str = COURSE) -> None:
+def similar(assignment: str = typer.Argument(..., help="such as 02_magnitude"), course: str = COURSE) -> None:
     """For instructors: list answers that equal the reference or each other but for names and layout."""
     _instructor("similar", course, assignment)
 
@@ -62,4 +62,4 @@ def _instructor(command, course, *arguments):
     try:
         getattr(commands, command)(terminal.console, Path(course) if course else grading, *arguments)
     except commands.ERRORS as error:
-        terminal.fail(str(error))
+        terminal.fail(error)

@@ -39,7 +39,7 @@ def load_model(name: str) -> nn.Module:
     model = _call(name)
     if not isinstance(model, nn.Module):
         hint = ": build the network, call its load_state_dict with this, return the network" if isinstance(model, dict) else ""
-        raise ValueError(f"{name} returned a {type(model).__name__}, expected a torch.nn.Module{hint}")
+        raise ValueError(f"{name} returned {_kind(model)}, expected a torch.nn.Module{hint}")
     return model
 
 
@@ -54,7 +54,7 @@ def load_data(name: str) -> data.Dataset:
     if isinstance(made, data.Dataset):
         mean, std, made = made.mean, made.std, (made.train, made.validation, made.test)
     if not isinstance(made, (tuple, list)) or len(made) != 3:
-        what = f"{len(made)} values" if isinstance(made, (tuple, list)) else f"a {type(made).__name__}"
+        what = f"{len(made)} values" if isinstance(made, (tuple, list)) else _kind(made)
         raise ValueError(f"{name} returned {what}, expected three pairs of tensors (x, y): train, validation, test")
     splits, checksum = [], 0
     for kind, pair in zip(("train", "validation", "test"), made):
@@ -83,7 +83,7 @@ def check_fit(model: nn.Module, dataset: data.Dataset, names: str) -> None:
     for module in training:
         module.training = True
     if not isinstance(logits, torch.Tensor) or logits.ndim != 2 or len(logits) != len(x) or not logits.is_floating_point():
-        got = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+        got = f"{logits.dtype} {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else _kind(logits)
         raise ValueError(
             f"{names}: for x of shape {tuple(x.shape)} the network gives {got}, expected floats ({len(x)}, classes). compress "
             "knows classification only; for other tasks call the functions (solutions/guide.md, Other tasks)"
@@ -97,7 +97,7 @@ def check_fit(model: nn.Module, dataset: data.Dataset, names: str) -> None:
 
 def _split(pair, where):
     if not isinstance(pair, (tuple, list)) or len(pair) != 2 or not all(isinstance(part, torch.Tensor) for part in pair):
-        raise ValueError(f"{where} got a {type(pair).__name__}, expected a pair of tensors (x, y)")
+        raise ValueError(f"{where} got {_kind(pair)}, expected a pair of tensors (x, y)")
     x, y = (part.detach().cpu().contiguous() for part in pair)
     if x.dtype != torch.float32 or x.ndim < 2:
         raise ValueError(
@@ -152,6 +152,10 @@ def _guarded(function, what, path):
             lines = [error.lineno]
         where = f", line {lines[-1]}" if lines else ""
         raise ValueError(f"{what} failed{where}: {_line(error)}") from error
+
+
+def _kind(value):
+    return "None" if value is None else f"an object of type {type(value).__name__}"
 
 
 def _line(error):

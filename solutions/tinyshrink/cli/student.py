@@ -33,6 +33,7 @@ def course() -> None:
 def start(folder: str = typer.Argument("tinyshrink-course", help="where to")) -> None:
     """Copy the notebooks to a folder of your own. Notebooks that are there already are left as they are."""
     copied = kept = 0
+    terminal.writable(folder)
     try:
         for source in sorted((files.shipped() / "modules").rglob("[0-9][0-9]_*.ipynb")):
             target = Path(folder, "modules", source.stem, source.name)
@@ -89,6 +90,9 @@ def learn(context: typer.Context) -> None:
     found = points.Progress([points.read(path) for path in student_notebooks()])
     module = found.next
     terminal.console.print(found.table())
+    for damaged in found.modules:
+        if module is None and damaged.trouble:
+            terminal.fail(f"{damaged.path} {damaged.trouble}")
     if module is None:
         terminal.fail("no notebook has an exercise left: tinyshrink mine builds your own framework from them")
     if importlib.util.find_spec("jupyterlab") is None:
@@ -119,7 +123,7 @@ def mine(
     bench: bool = typer.Option(False, "--bench", help="then run two quick benchmarks on it"),
     limit: float = typer.Option(120, min=1, help="seconds for one test"),
 ) -> None:
-    """Build your own tinyshrink from your notebooks, in build/mine, and run the whole test suite on it."""
+    """Build your own tinyshrink from your notebooks, in build/mine, and run the tests of the package on it."""
     chosen = [student_notebook(number) for number in modules or []] or student_notebooks()
     sys.path.insert(0, str(terminal.root() / "grading"))
     tool = importlib.import_module("mine")

@@ -1,7 +1,9 @@
 """What all commands share: the application, the terminal, the course folder, and the one line of an error."""
 
 import importlib.metadata
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import typer
@@ -45,6 +47,15 @@ def root():
     if root is None:
         fail("this is no course folder (no grading/ and modules/ here or above): cd into your clone of the course")
     return root
+
+
+def writable(folder):
+    """End with a line unless files can be written to `folder`, or, where it is not there yet, to the one it would be in."""
+    there = next(path for path in (Path(folder), *Path(folder).absolute().parents) if os.path.exists(path))
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        fail(f"{folder} cannot be written ({error.strerror}): choose another folder")
 
 
 def fail(problem):
