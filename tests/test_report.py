@@ -7,7 +7,7 @@ from rich.console import Console
 from torch import nn
 from torch.nn.utils import parametrizations
 
-from tinyshrink import metrics, models, report
+from tinyshrink import metrics, models, progress, report, structured
 
 
 def test_the_functions_of_a_student_drive_the_report(monkeypatch):
@@ -63,6 +63,14 @@ def test_report_shows_as_text_as_a_rich_table_and_as_html():
     rich.print(table, file=io.StringIO())
     html = table._repr_html_()
     assert html.count("<tr>") == 3 and "[red]&lt;b&gt;" in html and "<b>" not in html
+
+
+def test_text_has_no_colours_even_where_they_are_asked_for(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    shown = report.report(model, torch.randn(2, 4)), structured.plan_channels(model, torch.randn(2, 4), 0.5), progress.show()
+    for one in shown:
+        assert "\x1b" not in repr(one) and "─" in repr(one)
 
 
 def test_report_leaves_layers_with_a_computed_weight_to_the_total():

@@ -5,7 +5,6 @@ what would have been cut; find_fault compares what the two models compute.
 """
 
 import copy
-import io
 import json
 import os
 from collections.abc import Mapping
@@ -14,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import nn
 from torch.nn.utils import parametrize
 from torch.utils import _pytree as pytree
 
-from . import files
+from . import files, report
 from .channel_graph import NORMS, STATISTICS, UnsupportedModel, brief
 from .channel_labels import Channels
 
@@ -86,9 +84,7 @@ class ChannelPlan:
         return table
 
     def __repr__(self):
-        console = Console(file=io.StringIO(), width=120, force_jupyter=False)
-        console.print(self)
-        return console.file.getvalue().rstrip()
+        return report.as_text(self, width=120)
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the plan as JSON. remove_channels(a new model of the class, plan) then takes the smaller model's state dict."""

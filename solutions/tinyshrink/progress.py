@@ -6,14 +6,12 @@ progress.show()
 """
 
 import html
-import io
 import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -85,9 +83,9 @@ class Progress:
         return table
 
     def __repr__(self):
-        console = Console(file=io.StringIO(), width=120, color_system=None, force_jupyter=False)
-        console.print(self.table())
-        return console.file.getvalue()
+        from .report import as_text  # here, since it brings PyTorch along, which takes its time
+
+        return as_text(self.table(), width=120)
 
     def _repr_html_(self):
         rows = []

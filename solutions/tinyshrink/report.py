@@ -34,6 +34,13 @@ class Row(NamedTuple):
     latency_share: float
 
 
+def as_text(renderable: object, width: int) -> str:
+    """What rich would print, as plain text: without colours, even where FORCE_COLOR asks for them."""
+    console = Console(file=io.StringIO(), width=width, color_system=None, force_jupyter=False)
+    console.print(renderable)
+    return console.file.getvalue().rstrip()
+
+
 class Printed:
     """A table that shows itself in a terminal and in a notebook; `_cells` yields its lines as text, the header first."""
 
@@ -52,9 +59,7 @@ class Printed:
         return table
 
     def __repr__(self):
-        console = Console(file=io.StringIO(), width=1000, force_jupyter=False)
-        console.print(self)
-        return console.file.getvalue().rstrip()
+        return as_text(self, width=1000)
 
     def _repr_html_(self):
         header, *lines = [[escape(text) for text in line] for line in self._cells()]
