@@ -280,7 +280,7 @@ def test_verify_exits_with_0_1_or_2(tmp_path):
         assert code == 2 and expected in said, said
 
 
-def test_images_of_another_shape_are_refused(labelled, tmp_path):
+def test_images_of_another_shape_are_refused(labelled):
     folder, split = labelled
     wrong = data.Split(split.x.repeat(1, 1, 2, 2), split.y)
     with pytest.raises(ValueError, match=r"does not take images of \(1, 4, 4\)"):

@@ -118,7 +118,7 @@ def test_a_damaged_notebook_is_one_line_and_the_others_are_read(student):
     assert "01_sparsity.ipynb cannot be read: it is not JSON" in trouble
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(student, monkeypatch):
+def test_a_folder_that_cannot_be_written_is_one_line(student):
     path = student()
     mine.OUT.write_text("a file stands where the folder should be")
     with pytest.raises(mine.MineError, match=r"my own cannot be written \(.*\): it needs a folder that is yours"):

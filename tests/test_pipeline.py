@@ -329,7 +329,7 @@ class Own(nn.Module):
         return self.fc(torch.relu(self.conv(x)).flatten(1))
 
 
-def test_own_classes_factors_and_float16(tmp_path):
+def test_own_classes_factors_and_float16():
     torch.manual_seed(0)
     report = Pipeline([Factorize(0.5, epochs=0), Code(epochs=0)]).run(Own(), few(), test=False)
     assert isinstance(report.model, Own) and report.rows[1].macs < 0.6 * report.rows[0].macs

@@ -677,7 +677,7 @@ def test_the_questions_take_what_was_measured_and_nothing_else():
             check_largest_part(wrong, parts)
 
 
-def test_the_success_criterion_opens_the_file(tmp_path, monkeypatch):
+def test_the_success_criterion_opens_the_file(tmp_path):
     digits = data.load("digits")
     torch.manual_seed(0)
     dense, small = models.DigitsCNN(), models.DigitsCNN(width=3)

@@ -393,7 +393,7 @@ def test_stored_bytes_are_those_of_the_file(tmp_path):
     assert search_space.stored_bytes(model) == (tmp_path / "model.safetensors").stat().st_size
 
 
-def test_latency_is_measured_on_one_thread_and_leaves_the_network_alone(monkeypatch):
+def test_latency_is_measured_on_one_thread_and_leaves_the_network_alone():
     seen = {}
 
     class Watched(nn.Sequential):

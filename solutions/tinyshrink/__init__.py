@@ -19,7 +19,8 @@ adaptive    the search for the highest compression rate within a loss budget (ad
 search      width, depth and resolution under a budget of measured milliseconds and bytes (search_space: what can be chosen)
 pipeline    several compressions one after the other (stages), each measured on the file that it leaves
 decide      which techniques, by rules with reasons and by short real runs; capstone scores a file
-deploy      ONNX files, constraints checked on the file itself, a page that runs the network in the browser
+deploy      ONNX files, and constraints checked on the file itself
+page        a page that runs the network in the browser
 
 data        digits, MNIST, Fashion-MNIST and CIFAR-10 as tensors in fixed splits
 models      the networks of the course
@@ -49,6 +50,7 @@ __all__ = [
     "metrics",
     "models",
     "packing",
+    "page",
     "pipeline",
     "plots",
     "progress",

@@ -216,7 +216,7 @@ def accuracy(run: Callable, split: data.Split) -> float:
     return right / len(split.y)
 
 
-def check_limits(max_bytes=None, max_ms=None, min_accuracy=None) -> None:
+def check_limits(max_bytes: float | None = None, max_ms: float | None = None, min_accuracy: float | None = None) -> None:
     """Raise ValueError for no constraint at all, and for one that every file or none can meet."""
     if max_bytes is max_ms is min_accuracy is None:
         raise ValueError("give a constraint: max_bytes, max_ms or min_accuracy. Without one everything would pass")

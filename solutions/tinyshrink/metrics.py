@@ -8,7 +8,7 @@ weights at zero is still the same number of bytes, and half the multiply-accumul
 import difflib
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
@@ -184,7 +184,7 @@ def as_inputs(example: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.T
 
 
 @contextmanager
-def watched(model: nn.Module, before: Callable, after: Callable):
+def watched(model: nn.Module, before: Callable, after: Callable) -> Iterator[None]:
     """In the `with` block before(layer, args) and after(layer, args, output) are called around the forward of each layer.
 
     The model is in eval mode without gradients, and PyTorch's fused attention is off, since hooks and FlopCounterMode
@@ -214,7 +214,7 @@ class Latency(NamedTuple):
 
 
 @contextmanager
-def torch_threads(threads: int | None):
+def torch_threads(threads: int | None) -> Iterator[None]:
     """Inside the `with` block PyTorch computes with this many CPU threads; None leaves the number as it is."""
     before = torch.get_num_threads()
     torch.set_num_threads(before if threads is None else threads)

@@ -147,7 +147,9 @@ def mse_range(rows: torch.Tensor, bits: int = 8, symmetric: bool = False) -> tup
     return low * best, high * best
 
 
-def observe(x: torch.Tensor, observer: str, bits: int, symmetric: bool, axis: int | None = None):
+def observe(
+    x: torch.Tensor, observer: str, bits: int, symmetric: bool, axis: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """(low, high) of x by an observer of OBSERVERS: tensors with one value, or for axis 0 one for each channel.
 
     Raises ValueError for an unknown observer, an empty x, NaN and infinity.
@@ -253,7 +255,9 @@ def integer_linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, ze
     return F.linear(x.to(dtype) - zero_point, weight.to(dtype), bias.to(dtype)).int()
 
 
-def requantize(accumulator: torch.Tensor, multiplier: torch.Tensor, zero_point, bits: int = 8) -> torch.Tensor:
+def requantize(
+    accumulator: torch.Tensor, multiplier: torch.Tensor, zero_point: torch.Tensor | int, bits: int = 8
+) -> torch.Tensor:
     """The int32 sums of a layer as integers of the next one, without a float: round(sum * multiplier) + zero_point, clamped.
 
     multiplier = input_scale * weight_scale / output_scale. Hardware without floats takes it as factor / 2^shift, a
@@ -454,7 +458,13 @@ def convert(prepared: nn.Module) -> nn.Module:
     return converted.eval()
 
 
-def quantize_model(model: nn.Module, calibration, bits: int = 8, activation_bits: int = 8, **options) -> nn.Module:
+def quantize_model(
+    model: nn.Module,
+    calibration: torch.Tensor | tuple[torch.Tensor, ...],
+    bits: int = 8,
+    activation_bits: int = 8,
+    **options,
+) -> nn.Module:
     """A copy of `model` that computes with integers, without training: post-training quantization.
 
     Arguments and errors: as in prepare_qat. Returns a new model in eval mode, whose weights are int8 buffers.

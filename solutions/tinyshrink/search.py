@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import joblib
 import torch
@@ -211,7 +211,7 @@ def search_architecture(
     max_memory: int = 2**31,
     stop_early: bool = False,
     checkpoint: str | os.PathLike | None = None,
-    workers=1,
+    workers: Any = 1,
     progress: bool = True,
     **recipe,
 ) -> Result:
@@ -253,7 +253,7 @@ def search_architecture(
         book, shared = _Book(checkpoint, of), workers.scatter(data) if hasattr(workers, "submit") else data
         if not book.rows:
             shutil.rmtree(folder, ignore_errors=True)  # states of a search whose file is gone
-        run = _Search(space, data, budget, trials, epochs, seed, example, latency, max_memory, book)
+        run = _Search(space, budget, trials, epochs, seed, example, latency, max_memory, book)
         bar = stack.enter_context(tqdm(total=trials, unit="network", leave=False, **({} if progress else {"disable": True})))
         for batch, stop in {"random": _random, "evolutionary": _evolution, "halving": _halving}[strategy](run):
             finished = [trial.accuracies for trial in run.trials if trial.accuracies] if stop_early else []
@@ -305,7 +305,7 @@ def _check(space, budget, strategy, trials, epochs, max_memory, stop_early, work
 class _Search:
     """What the strategies share: the trials so far, and the measuring of new ones."""
 
-    def __init__(self, space, data, budget, count, epochs, seed, example, latency, max_memory, book):
+    def __init__(self, space, budget, count, epochs, seed, example, latency, max_memory, book):
         self.space, self.budget, self.count, self.epochs, self.book = space, budget, count, epochs, book
         self.example, self.latency, self.max_memory = example, latency, max_memory
         self.chance, self.trials = random.Random(seed), []

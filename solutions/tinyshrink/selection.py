@@ -62,7 +62,7 @@ def layer_shapes(model: nn.Module, example: torch.Tensor | tuple[torch.Tensor, .
     return shapes
 
 
-def rank_or_one(shape, ratio, scheme, metric, multiple):
+def rank_or_one(shape: lowrank.LayerShape, ratio: float, scheme: str, metric: str, multiple: int) -> int:
     """rank_for_ratio, and without a warning 1 where even rank 1 costs more."""
     least = lowrank.svd_cost(shape, 1, scheme, metric) / lowrank.layer_cost(shape, metric)
     return 1 if least > 1 else lowrank.rank_for_ratio(shape, max(ratio, least), scheme, metric, multiple)
@@ -170,12 +170,18 @@ def highest_level(
     return low
 
 
-def lowest_score(table, baseline):
+def lowest_score(table: Mapping[str, Mapping[float, float]], baseline: float) -> float:
     """The lowest score of a table and its baseline: at that level each layer may take its smallest candidate."""
     return min(baseline, *(score for column in table.values() for score in column.values()))
 
 
-def check_selection(table, layers, target, baseline, scheme="magnitude"):
+def check_selection(
+    table: Mapping[str, Mapping[float, float]],
+    layers: Iterable[str],
+    target: float,
+    baseline: float,
+    scheme: str = "magnitude",
+) -> None:
     """ValueError for a table that does not fit the layers, an unknown scheme, and numbers that are none."""
     if scheme not in ("spatial", "weight", "magnitude"):
         raise ValueError(f'scheme must be "spatial", "weight" or "magnitude", got {scheme!r} (channels: use greedy)')
@@ -293,7 +299,7 @@ def explore(
     evaluate: Callable[..., float],
     candidates: int | Iterable[float] = 10,
     *,
-    data=None,
+    data: object = None,
     example: torch.Tensor | tuple[torch.Tensor, ...] | None = None,
     ignore: Iterable[str] = (),
     metric: str = "macs",
@@ -420,7 +426,13 @@ def greedy(
     return Result(smaller, ratios, level, target, measured(ratios), baseline, score)
 
 
-def measured_ratio(model: nn.Module, smaller: nn.Module, example, metric: str = "macs", nonzero: bool = False) -> float:
+def measured_ratio(
+    model: nn.Module,
+    smaller: nn.Module,
+    example: torch.Tensor | tuple[torch.Tensor, ...],
+    metric: str = "macs",
+    nonzero: bool = False,
+) -> float:
     """smaller / model, measured: MACs or weights ("memory") of all layers, or the time of a call, in pairs.
 
     nonzero leaves the weights out that are zero, and the multiplications with them.

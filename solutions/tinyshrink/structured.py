@@ -12,7 +12,7 @@ https://arxiv.org/abs/1905.10650 (heads).
 
 import copy
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import torch
 from torch import nn
@@ -317,7 +317,7 @@ def _ignored(model, graph, ignore):
     return made | {(name, dim): "it is in ignore" for name in rest for dim in range(len(graph.tensors[name]))}
 
 
-def group_scores(model, group, criterion):
+def group_scores(model: nn.Module, group: channel_plan.Channels, criterion: str | Callable) -> torch.Tensor:
     """A score for each channel of a group, (size,): what the layers that make it say together."""
     parameters, scores = dict(model.named_parameters(remove_duplicate=False)), []
     for name, dim in group.outputs:
@@ -337,7 +337,14 @@ def group_scores(model, group, criterion):
     return coupled_scores(scores)
 
 
-def choose_channels(groups, scores, amount, scope, floor, round_to):
+def choose_channels(
+    groups: Sequence[channel_plan.Channels],
+    scores: Sequence[torch.Tensor],
+    amount: float,
+    scope: str,
+    floor: float,
+    round_to: int,
+) -> list[list[int]]:
     """The numbers of the channels that stay, for each group."""
     if scope == "global":
         if amount > 1 - floor:
