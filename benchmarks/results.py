@@ -42,7 +42,7 @@ from tinyshrink import files
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "benchmarks" / "results.json"
 MARKERS = "<!-- benchmarks: drawn by python benchmarks/results.py -->", "<!-- end of benchmarks -->"
-LEGEND = "**stale** (commit): measured there, and what the command runs has changed since. All rows: `benchmarks/results.json`."
+LEGEND = "**stale** (commit): measured there; what the command runs has changed since, or was not recorded."
 STARTED = time.time()
 SILENT = {"annotation", "returns", "type_params", "type_comment", "kind", "ctx"}
 COMMANDS = {  # of `make bench`, with minutes on two quiet cores
@@ -277,7 +277,9 @@ def readme(text):
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
         before = one["command"]
     start, end = (text.index(marker) for marker in MARKERS)
-    return "\n".join([text[:start] + MARKERS[0], "", LEGEND, "", *lines, "", text[end:]])
+    return "\n".join(
+        [text[:start] + MARKERS[0], "", f"{LEGEND} All rows: `benchmarks/results.json`.", "", *lines, "", text[end:]]
+    )
 
 
 def draw():
