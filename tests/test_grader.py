@@ -17,7 +17,7 @@ import build
 import catalogue
 import hostile
 import submissions
-from grader import executor, grade, integrity, kernels, repair, sandbox
+from grader import executor, grade, integrity, kernels, repair, sandbox, worker
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore"),  # nbgrader's and SQLAlchemy's own
@@ -156,14 +156,16 @@ def test_the_second_run_grades_only_what_changed_and_keeps_manual_scores(course,
         gradebook.db.commit()
     shutil.rmtree(again / "submitted" / "wrong")
     hand_in(again, "wrong", released)
-    assert list(run(again)) == ["wrong"]
+    (again / "submitted" / "right" / SHORT / STUDENT).write_bytes(b"no notebook")
+    assert sorted(run(again)) == ["right", "wrong"]
+    assert not (again / "autograded" / "right" / SHORT).exists(), "that of before would be taken for this one"
     with Gradebook(url, "tinyshrink") as gradebook:
         found = gradebook.find_grade("check_global_masks", SHORT, SHORT, "wrong")
         assert (found.manual_score, found.auto_score, found.score, found.needs_manual_grade) == (1.5, 0, 1.5, True)
         assert gradebook.find_comment("global_masks", SHORT, SHORT, "wrong").comment == "nearly"
         assert gradebook.find_comment("magnitude_mask", SHORT, SHORT, "wrong").auto_comment == "No response."
         scores = {one.student.id: one.score for one in gradebook.assignment_submissions(SHORT)}
-    assert scores["wrong"] == 1.5 and scores["right"] == sum(FULL.values())
+    assert scores["wrong"] == 1.5 and scores["right"] == 0 and scores["renamed"] == sum(FULL.values())
 
 
 def test_the_notebook_is_built_anew_from_the_record(course):
@@ -269,6 +271,10 @@ def test_without_bubblewrap_grading_refuses_and_unsafe_says_so_in_every_row(cour
     assert points(result) == FULL and result["unsafe"] and "--unsafe" in result["reasons"][0]
 
 
+def timeout_of(folder, seconds):
+    build.write(folder / "nbgrader_config.py", f"c = get_config()\nc.Execute.timeout = {seconds}\n")
+
+
 def change(folder, command, name="gradebook.db"):
     with contextlib.closing(sqlite3.connect(folder / name)) as database:
         database.execute(command)
@@ -289,6 +295,15 @@ def change(folder, command, name="gradebook.db"):
             lambda folder: shutil.copy(*[folder / "source" / SHORT / name for name in (STUDENT, "two.ipynb")]),
             "must hold one notebook",
         ),
+        (
+            lambda folder: build.write(folder / "nbgrader_config.py", "import nothing"),
+            "fails: ModuleNotFound",
+        ),
+        (lambda folder: build.write(folder / "nbgrader_config.py", "c = get_config("), "nbgrader_config.py fails: SyntaxError"),
+        *(
+            (lambda folder, seconds=seconds: timeout_of(folder, seconds), f"seconds that a cell may take, got {seconds}")
+            for seconds in ("None", "-1", "'abc'", "0")
+        ),
     ],
 )
 def test_a_course_that_cannot_be_graded_is_named(tmp_path, spoil, said):
@@ -296,6 +311,38 @@ def test_a_course_that_cannot_be_graded_is_named(tmp_path, spoil, said):
     spoil(tmp_path)
     with pytest.raises(repair.CourseError, match=said):
         run(tmp_path)
+
+
+@pytest.mark.parametrize("seed", ["spring", "-1", "", "1" * 19, "²"])
+def test_a_seed_that_is_no_number_is_named_before_anybody_loses_points_by_it(course, monkeypatch, seed):
+    monkeypatch.setenv("TINYSHRINK_HIDDEN_SEED", seed)
+    with pytest.raises(repair.CourseError, match="must be a whole number"):
+        run(course[0])
+
+
+def test_each_exercise_has_a_seed_of_its_own_that_does_not_tell_the_instructors():
+    def run_of(seed):
+        return executor.Run({"assignment": SHORT}, [], None, 1, 10, seed)
+
+    seeds = [run_of(seed).seed_of({"exercise": name}) for seed in ("7", "8") for name in ("polynomial", "exponential")]
+    assert len(set(seeds)) == 4 and not {"7", "8"} & set(seeds) and all(0 <= int(seed) < 2**32 for seed in seeds)
+
+
+class Bomb:
+    """Data of a job at which the worker that unpacks it dies."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_a_submission_that_kills_its_worker_stops_nobody_else(course, tmp_path):
+    record = grade.Course.open(course[0]).record(SHORT)
+    options = {"timeout": 5, "seed": "0", "limits": sandbox.Limits(), "unsafe": False}
+    jobs = [worker.job_of(record, f"student {number}", ("hostile.ipynb", b"no notebook"), "", **options) for number in range(6)]
+    jobs[1]["data"] = Bomb()
+    found = {result["student"]: result for result, _ in grade.spread(jobs, 2, None)}
+    assert set(found) == {job["student"] for job in jobs}
+    assert {student for student, result in found.items() if "its worker died" in result["reasons"][0]} == {"student 1"}
 
 
 PLUGIN = """from nbgrader.plugins import BasePlugin
@@ -352,7 +399,7 @@ def marked(tmp_path_factory):
         share = {"too late": "9", "in time": "0.25"}.get(student, "1")
         notebook = nbformat.reads(submissions.filled(released, source, answers={"share": f"share = {share}"}), as_version=4)
         if student != "no stamp":
-            hostile.cell_of(notebook, "why").source = f"Because of {student}."
+            hostile.cell_of(notebook, "why").source = f"Because of {student}. <b>Or?</b> <img src=x onerror=alert(1)>"
         files = {STUDENT: nbformat.writes(notebook).encode()}
         hand_in(folder, student, files | ({"timestamp.txt": stamp} if stamp else {}))
     return folder, url, run(folder)
@@ -380,7 +427,8 @@ def test_manual_answers_and_tasks_wait_for_a_person(marked):
     assert grades["why"] == grades["draw"] == (None, None, True) and grades["check_magnitude_mask"] == (4, None, False)
     assert results["late"]["status"] == "graded" and points(results["late"]) == FULL | {"why": 0, "draw": 0, "share": 1}
     kept = nbformat.read(folder / "autograded" / "late" / SHORT / STUDENT, as_version=4)
-    assert hostile.cell_of(kept, "why").source == "Because of late."
+    assert hostile.cell_of(kept, "why").source == "Because of late. <b>Or?</b> &lt;img src=x onerror=alert(1)&gt;"
+    assert results["late"]["reasons"] == []
 
 
 def test_late_penalties_are_those_of_the_plugin_within_the_score(marked):

@@ -136,6 +136,14 @@ def test_a_scheduler_that_is_down_is_named(small, tmp_path):
     assert scores(course) == {}
 
 
+@pytest.mark.parametrize("address", ["foo", "tcp://", "http://127.0.0.1:1"])
+def test_an_address_that_is_none_of_a_scheduler_is_named(small, tmp_path, address):
+    course = tmp_path / "course"
+    shutil.copytree(small[0], course)
+    with pytest.raises((grade.CourseError, OSError), match="tcp://"):
+        grade.grade(course, "small", scheduler=address, console=Console(quiet=True))
+
+
 @pytest.fixture
 def postgres(tmp_path):
     """The URL of a PostgreSQL database in a temporary folder, on a free port."""

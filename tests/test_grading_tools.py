@@ -83,6 +83,13 @@ def test_no_cell_of_the_csv_is_a_formula(course, name):
         assert next(csv.DictReader(file))["what to know"] == f"'{name}"
 
 
+@pytest.mark.parametrize("separator", [";", "\t", "; "])
+def test_no_part_of_a_cell_is_a_formula_where_the_file_is_read_with_another_separator(course, separator):
+    put_result(course, "anna", row("prune"), reasons=[f"it fell{separator}=1+1"])
+    with open(report.write(course, ASSIGNMENT).with_suffix(".csv"), encoding="utf-8", newline="") as file:
+        assert next(csv.DictReader(file))["what to know"] == f"it fell{separator}'=1+1"
+
+
 def test_half_a_character_spoils_neither_report_nor_feedback(course):
     put_result(course, "anna", row("magnitude_mask", message="\ud800"), reasons=["\udfff"], code={"magnitude_mask": "\ud800"})
     assert "\\ud800" in report.write(course, ASSIGNMENT).read_text(encoding="utf-8")
@@ -358,7 +365,7 @@ def test_zips_are_collected_without_following_what_is_evil_in_them(course, tmp_p
         tmp_path / "export.zip",
         [
             *((name, b"/etc/passwd", 0o120777 if name[:4] == "link" else 0o644) for name in names),
-            ("bomb_1_2_hw.ipynb", bytes(30 * 2**20), 0o644),
+            ("bomb_1_2_hw.ipynb", bytes(20 * 2**20), 0o644),
             ("huge_1_2_hw.ipynb", bytes(collect.MOST_BYTES + 1), 0o644),
             ("Ann\n'\"Lee_9_assignsubmission_file_/h\nw.ipynb", b"ann", 0o644),
         ],
@@ -404,6 +411,39 @@ def test_damaged_and_encrypted_members_are_refused(course, tmp_path):
     path.write_bytes(content)
     rows = collect.collect(path, course, ASSIGNMENT)
     assert [row.what for row in rows] == ["refused", "refused"] and submitted(course) == {}
+
+
+def test_a_folder_around_the_students_folders_is_no_student(course, tmp_path):
+    members = [(f"class/{name}/hw.ipynb", name.encode(), 0o644) for name in ("ann", "bob")]
+    rows = collect.collect(write_zip(tmp_path / "export.zip", members), course, ASSIGNMENT)
+    assert [(row.student, row.what) for row in rows] == [("ann", "collected"), ("bob", "collected")]
+
+
+def test_a_folder_that_cannot_be_read_is_refused_by_name(course, tmp_path, monkeypatch):
+    folder = export(tmp_path / "export", **{"ann/hw.ipynb": (b"1", 5), "bob/hw.ipynb": (b"1", 5)})
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("bob"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    rows = {row.path: (row.what, row.why) for row in collect.collect(folder, course, ASSIGNMENT)}
+    assert rows["bob"] == ("refused", "a folder that cannot be read (Permission denied)") and len(rows) == 2
+
+
+def test_a_gradebook_that_cannot_be_used_stops_a_collect_before_anything_is_placed(course, tmp_path):
+    folder = export(tmp_path / "export", **{"ann/hw.ipynb": (b"1", 5)})
+    book = course / "gradebook.db"
+    content = book.read_bytes()
+    try:
+        book.write_bytes(b"no database")
+        with pytest.raises(results.CourseError, match="cannot be opened"):
+            collect.collect(folder, course, ASSIGNMENT)
+        assert submitted(course) == {}
+    finally:
+        book.write_bytes(content)
 
 
 def test_a_disk_without_permission_is_said(course, tmp_path, monkeypatch):

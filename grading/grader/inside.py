@@ -581,7 +581,7 @@ def made_here(kind):
     """Whether a class is the student's, whatever it says about its home."""
     files = [getattr(getattr(thing, "__code__", None), "co_filename", "") for thing in list(vars(kind).values())]
     own = any(isinstance(file, str) and file.startswith(("<ipyth", HOME)) for file in files)
-    home = kind.__dict__.get("__module__")
+    home = kind.__dict__.get("__module__", kind.__module__)  # classes of C have it in their name
     space = vars(sys.modules[home]) if isinstance(home, str) and home in sys.modules else {}
     borrowed = any(isinstance(vars(kind).get(f"__{name}__"), BORROWED) for name in COMPARING)  # code of nobody's file
     return own or home == "__main__" or not space or (borrowed and space.get(kind.__name__) is not kind)

@@ -61,8 +61,9 @@ def plain(value):
     """A cell of a CSV file that no spreadsheet takes for a formula."""
     if not isinstance(value, str):
         return value
-    value = re.sub(r"([;,\t\r\n]\s*)(?=[=+\-@])", r"\1'", value)  # where another separator begins a cell
-    return "'" + value if unicodedata.normalize("NFKC", value).lstrip()[:1] in tuple("=+-@") else value
+    if unicodedata.normalize("NFKC", value).lstrip()[:1] in tuple("=+-@"):
+        value = "'" + value
+    return re.sub(r"([;,]\s*|(?<=[^'])[\t\r\n]\s*)(?=[=+\-@])", r"\1'", value)  # it may be read with another separator
 
 
 def mistakes(found):
