@@ -8,6 +8,7 @@ an error, a broken link too. The site that was there is replaced when the new on
 
 import argparse
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -110,8 +111,8 @@ def modules():
     return [(title, [entry[1:] for entry in sorted(entries)]) for title, entries in groups]
 
 
-def copied(path, name):
-    """A Markdown file of the repository as the page `name`: links to files that are no pages become downloads."""
+def copied(path, folder):
+    """A Markdown file of the repository as a page in `folder`: links to files that are no pages become downloads."""
 
     def target(match):
         text, link = match.groups()
@@ -123,7 +124,8 @@ def copied(path, name):
             return f"[{text}]({COPIED[inside]}{'#' * bool(anchor)}{anchor})"
         if not file.exists():
             raise SiteError(f"{path} links to {link}, which is not there")
-        return f"{{download}}`{text} <{file.resolve()}>`" if file.is_file() else f"{text} (`{inside}/`)"
+        place = Path(os.path.relpath(file.resolve(), folder.resolve())).as_posix()  # Sphinx takes /... for a place in `folder`
+        return f"{{download}}`{text} <{place}>`" if file.is_file() else f"{text} (`{inside}/`)"
 
     return re.sub(r"\[([^\]]+)\]\(([^)\s]+)\)", target, (ROOT / path).read_text(encoding="utf-8"))
 
@@ -148,7 +150,7 @@ def gather(folder):
         for name, _ in entries:
             build.write(folder / "reference" / f"{name}.md", template("module.md", module=name))
     for path, name in COPIED.items():
-        build.write(folder / name, copied(path, name))
+        build.write(folder / name, copied(path, folder))
     values = {"lessons": lessons, "groups": groups, "results": results}
     for name in ("index", "lessons/index", "reference/index", "benchmarks"):
         build.write(folder / f"{name}.md", template(f"{name.replace('/index', '')}.md", **values))
