@@ -104,11 +104,11 @@ class Run:
         return True
 
     def lost(self, died):
-        """Let the kernel go where it died, or where threads of an interrupted cell may still run; whether it went."""
+        """Let the kernel go where it died, or where what an interrupted cell began may still run; whether it went."""
         if not died:
             try:
-                _, threads, _ = self.kernel.sweep()
-                died = threads > 1
+                left, threads, _ = self.kernel.sweep()
+                died = left > 0 or threads > 1  # with a kernel all its processes end, also those that fork all the time
             except Died:
                 died = True
         if died:
