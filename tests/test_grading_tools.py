@@ -222,9 +222,10 @@ def test_a_notebook_with_a_solution_does_not_go_out(released_course, slip):
         release.refuse_solutions(ASSIGNMENT, source, released)
 
 
-def test_an_unknown_assignment_cannot_be_released(course):
+def test_an_unknown_assignment_cannot_be_released_and_nothing_is_written(tmp_path):
     with pytest.raises(results.CourseError, match="no lesson is called '99_x'"):
-        release.write(course, ["99_x"])
+        release.write(tmp_path, ["99_x"])
+    assert not list(tmp_path.iterdir())
 
 
 def export(folder, **named):

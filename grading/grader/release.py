@@ -40,15 +40,14 @@ def write(course, assignments=()):
     a solution or a hidden check.
     """
     course = Path(course)
-    config = course / "nbgrader_config.py"
-    if not config.exists():  # a folder that becomes a course with this
-        build.write(config, (build.ROOT / "grading" / config.name).read_text(encoding="utf-8"))
     names = list(dict.fromkeys(assignments)) or sorted(
         {path.parent.name for path in course.glob("source/*/*.ipynb")} or {lesson.stem for lesson in build.lessons()}
     )
-    members = {}
-    for name in names:
-        source = _source(course, name)
+    sources, members = {name: _source(course, name) for name in names}, {}  # an unknown name is said before a file is written
+    config = course / "nbgrader_config.py"
+    if not config.exists():  # a folder that becomes a course with this
+        build.write(config, (build.ROOT / "grading" / config.name).read_text(encoding="utf-8"))
+    for name, source in sources.items():
         text = build.release({name: source}, course)[name]
         refuse_solutions(name, source, nbformat.reads(text, as_version=4))
         members[f"{name}/{name}.ipynb"] = text
