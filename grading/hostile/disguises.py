@@ -30,7 +30,7 @@ def hides(code, where="polynomial"):
 def add(name, code, where="polynomial"):
     make = hides(code, where)
     make.__name__ = make.__qualname__ = name
-    cheat(make) if name in WITHOUT_GAIN else must("flagged")(make)
+    cheat(make) if name in WITHOUT_GAIN else must("flagged", *SLOW.get(name, ()))(make)
 
 
 # They change nothing that the checks rely on, so nobody need look.
@@ -40,6 +40,10 @@ WITHOUT_GAIN = {
     "gives_a_tensor_with_methods_of_its_own",
     "sets_limits_that_the_checker_needs",
 }
+
+
+# Where the machine is busy they end with their time, and without points, before they are found out.
+SLOW = {"asks_another_python_for_the_reference": ["partly graded"]}
 
 
 add(
