@@ -142,6 +142,8 @@ def test_allocate_takes_the_cheapest_first():
         ({"a": {0.8: 0.0}, "b": {0.8: 0.3}}, {"a": 50, "b": 50, "c": 100}, 0.3, {"a": 0.8, "b": 0.4}),  # c is left whole
         ({"a": {0.5: 0.4, 0.9: 0.4}, "b": {0.9: 0.2}}, {"a": 100, "b": 100}, 0.2, {"a": 0.0, "b": 0.4}),  # a hump is no bargain
         ({"a": {0.9: 0.0}, "b": {0.5: 0.0}}, {"a": 100, "b": 100}, 0.3, {"a": 0.1, "b": 0.5}),  # a tie: 0.5 ends first
+        # a's second piece adds 0.15 for 40 weights, less for each than b's 0.25 for 50
+        ({"a": {0.4: 0.1, 0.8: 0.25}, "b": {0.5: 0.25}}, {"a": 100, "b": 100}, 0.3, {"a": 0.6, "b": 0.0}),
     ):
         got = degradation.allocate(curves, sizes, amount)
         said = f"curves {curves}, sizes {sizes}, {amount} to be removed: expected {expected}, got {got}"

@@ -144,22 +144,17 @@ def right_weight_by_weight(curves, sizes, amount):
     return {name: count / sizes[name] for name, count in zip(names, counts)}
 
 
-def _allocate_with(curves, sizes, amount, key=None, whole=round, sort=True):
-    pieces, total = [], sum(sizes.values())
-    for name, curve in curves.items():
-        corners, size = convex(curve), sizes[name]
-        for (start, low), (end, high) in zip(corners, corners[1:]):
-            pieces.append(((high - low) / (end - start) / size, end, name, round(end * size) - round(start * size)))
-    removed, left = dict.fromkeys(curves, 0), whole(amount * total)
-    for _, _, name, count in sorted(pieces, key=key):
-        taken = min(count, left)
-        removed[name] += taken
-        left -= taken
-    if left:
-        raise selection.UnreachableTarget(1 - amount, 1 - sum(removed.values()) / total)
-    return {name: count / sizes[name] for name, count in removed.items()}
-
-
 def wrong_ties_by_name(curves, sizes, amount):
     """Fails test_allocate_takes_the_cheapest_first: of equally cheap pieces those of one layer go first."""
-    return _allocate_with(curves, sizes, amount, key=lambda piece: (piece[0], piece[2], piece[1]))
+    pieces = sorted(_pieces(curves, sizes), key=lambda piece: (piece[0], piece[2], piece[1]))
+    return _fill(pieces, curves, sizes, amount)
+
+
+def wrong_drop_at_the_end_of_a_piece(curves, sizes, amount):
+    """Fails test_allocate_takes_the_cheapest_first: a piece costs all that is lost by its end, not what it adds."""
+    pieces = []
+    for name, curve in curves.items():
+        corners, size = convex(curve), sizes[name]
+        for (start, _), (end, high) in zip(corners, corners[1:]):
+            pieces.append((high / (end - start) / size, end, name, round(end * size) - round(start * size)))
+    return _fill(sorted(pieces), curves, sizes, amount)
