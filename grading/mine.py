@@ -193,6 +193,7 @@ def write(exercises):
     """Write build/mine: the package with the exercises in it, and what pip needs to install it."""
     shutil.rmtree(OUT / "tinyshrink", ignore_errors=True)
     shutil.copytree(build.PACKAGE, OUT / "tinyshrink", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(build.ROOT / "datasets", OUT.parent / "datasets", dirs_exist_ok=True)  # where a package looks for them
     for path in {exercise.path for exercise in exercises}:
         text = overlay(build.PACKAGE / path, [exercise for exercise in exercises if exercise.path == path])
         build.write(OUT / "tinyshrink" / path, text)
@@ -230,11 +231,11 @@ def read(notebooks):
 
 
 def test_files(exercises, whole):
-    """The files with the checks of `exercises`; the `whole` suite is all that need none of the course's tools, no browser."""
+    """The files with the checks of `exercises`; the `whole` suite is all that need no tool of the course, pip or browser."""
     if not whole:
         return sorted({test.split("::")[0] for exercise in exercises for test in exercise.tests})
     files = [path for folder in (build.ROOT / "tests", build.ROOT / "tests" / "hidden") for path in folder.glob("test_*.py")]
-    tools = re.compile(rf"^(from|import) ({TOOLS})\b|\bchromium\b|\bbrowser\b", flags=re.MULTILINE)
+    tools = re.compile(rf"^(from|import) ({TOOLS})\b|\bchromium\b|\bbrowser\b|\"pip\"", flags=re.MULTILINE)
     return sorted(str(path.relative_to(build.ROOT)) for path in files if not tools.search(path.read_text(encoding="utf-8")))
 
 
